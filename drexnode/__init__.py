@@ -1,0 +1,1 @@
+"""The node: the composition root of every room below it."""

@@ -1,0 +1,1 @@
+"""The `drexnode` command (docs/cli.md)."""
