@@ -1,0 +1,100 @@
+"""Measure the state tree: microseconds an update and memory, at a number of keys and buckets.
+
+    .venv/bin/python scripts/bench/state_tree.py [--keys 1000000] [--buckets 1048576] [--batch 4000]
+
+A batch is like a block's: half of its updates spend an output, half create one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import resource
+import time
+
+from ledger.state_tree import StateTree
+from primitives.codec import encode
+
+
+class RamPages(dict[bytes, bytes]):
+    """A page store that is a dictionary."""
+
+    load = dict.get
+
+    def write(self, pages: dict[bytes, bytes | None]) -> None:
+        for key, page in pages.items():
+            if page is None:
+                self.pop(key, None)
+            else:
+                self[key] = page
+
+
+def entry(number: int) -> tuple[bytes, bytes]:
+    """Output number `number`: its state key and value, at a lock of its own."""
+    seed = hashlib.sha256(number.to_bytes(8, "big")).digest()
+    lock = hashlib.sha256(seed).digest()
+    return b"o" + seed + bytes(4), encode(["BRL", 10_000 + number, lock, b""])
+
+
+def rss_mb() -> float:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--buckets", type=int, default=2**20)
+    parser.add_argument("--batch", type=int, default=4_000)
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    pages, before = RamPages(), rss_mb()
+    tree = StateTree(options.buckets, pages, cache_pages=0)
+    started = time.perf_counter()
+    for start in range(0, options.keys, 50_000):
+        fill = {key: (None, value) for key, value in map(entry, range(start, start + 50_000))}
+        patch = tree.apply(fill)
+        tree.commit(patch)
+        pages.write(dict(patch.pages))
+    print(f"filled {options.keys:,} keys in {time.perf_counter() - started:.1f} s")
+    spent, made, times, longest = 0, options.keys, [], 0.0
+    for _ in range(options.rounds):
+        half = options.batch // 2
+        changes: dict[bytes, tuple[bytes | None, bytes | None]] = {}
+        for key, value in map(entry, range(spent, spent + half)):
+            changes[key] = (value, None)
+        for key, value in map(entry, range(made, made + half)):
+            changes[key] = (None, value)
+        spent, made = spent + half, made + half
+        gc.collect()
+        steps, started = tree.apply_in_slices(changes), time.perf_counter()
+        while True:
+            slice_started = time.perf_counter()
+            try:
+                next(steps)
+            except StopIteration as stop:
+                patch = stop.value
+                break
+            finally:
+                longest = max(longest, time.perf_counter() - slice_started)
+        tree.commit(patch)
+        times.append((time.perf_counter() - started) / options.batch * 1e6)
+        pages.write(dict(patch.pages))
+    del patch, changes
+    gc.collect()
+    print(
+        f"{sorted(times)[len(times) // 2]:.2f} µs an update (median), best {min(times):.2f}; "
+        f"longest slice {longest * 1e3:.2f} ms"
+    )
+    page_bytes = sum(map(len, pages.values())) / 2**20
+    print(f"{rss_mb() - before:.0f} MB resident with every page in RAM ({page_bytes:.0f} MB of pages)")
+    started = time.perf_counter()
+    reopened = StateTree(options.buckets, pages)
+    print(
+        f"reopened in {time.perf_counter() - started:.2f} s, root {'equal' if reopened.root == tree.root else 'DIFFERS'}"
+    )
+
+
+if __name__ == "__main__":
+    main()
