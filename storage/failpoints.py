@@ -1,0 +1,57 @@
+"""Named places where a crash test may stop the process dead.
+
+A point does nothing unless the environment variable `DREX_FAILPOINT` names it as `name` or `name:count`
+(die at the count-th passage). Dying is `SIGKILL` to oneself: no handler, no flush, no goodbye. The list of
+names is fixed, so a test that misspells one fails instead of passing in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+VARIABLE = "DREX_FAILPOINT"
+
+NAMES = (
+    "bodies.before_write",
+    "bodies.after_write",
+    "commit.before_write",
+    "commit.after_write",
+    "commit.after_mark",
+    "commit.after_apply",
+    "journal.before_append",
+    "journal.after_append",
+    "journal.after_sync",
+    "journal.rotate.after_temp",
+    "journal.rotate.after_rename",
+    "watermark.before_write",
+    "watermark.after_write",
+    "watermark.after_sync",
+)
+
+
+def _armed() -> tuple[str, int] | None:
+    setting = os.environ.get(VARIABLE, "")
+    if not setting:
+        return None
+    name, _, count = setting.partition(":")
+    if name not in NAMES:
+        raise ValueError(f"{VARIABLE} names {name!r}, which is none of {', '.join(NAMES)}")
+    return name, int(count or "1")
+
+
+_target = _armed()
+_passages = 0
+
+
+def reach(name: str) -> None:
+    """Pass the point `name`; a process whose environment names it dies here, as by `kill -9`."""
+    if _target is None:
+        return
+    if name not in NAMES:
+        raise ValueError(f"{name!r} is not a fail point")
+    global _passages
+    if name == _target[0]:
+        _passages += 1
+        if _passages >= _target[1]:
+            os.kill(os.getpid(), signal.SIGKILL)
