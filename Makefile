@@ -1,0 +1,49 @@
+# drexnode: `make run` shows it, `make check test` proves it, `make bench` measures it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-fast check format lock bench clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.installed  ## Make .venv from the lock file (wheels only, no compiler)
+
+$(VENV)/.installed: requirements/dev.lock pyproject.toml
+	@echo "setup: making $(VENV) from requirements/dev.lock"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    --only-binary :all: --no-binary varint,python-baseconv -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup  ## Start a local network of six nodes, move money, keep running until Ctrl-C
+	@$(BIN)/drexnode devnet up --demo
+
+test: setup  ## Pass every test of the normal suite
+	@$(BIN)/pytest -q
+
+test-fast: setup  ## The same without the tests that start node processes
+	@$(BIN)/pytest -q -m "not network and not slow"
+
+check: setup  ## Format, lint, types, import contract
+	@$(BIN)/ruff format --check $(ROOMS)
+	@$(BIN)/ruff check $(ROOMS)
+	@$(BIN)/mypy $(ROOMS)
+	@$(BIN)/lint-imports --no-cache
+
+format: setup  ## Put every file into the project's format
+	@$(BIN)/ruff format $(ROOMS)
+	@$(BIN)/ruff check --fix $(ROOMS)
+
+lock: setup  ## Resolve requirements/*.in again into the lock files
+	@$(BIN)/python -m pip install --quiet uv
+	@for name in runtime dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --override requirements/overrides.txt \
+	    requirements/$$name.in --output-file requirements/$$name.lock; done
+
+clean:  ## Remove what tools left behind (never a node's data)
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
