@@ -48,10 +48,10 @@ DB_WRITE_BUFFER_BYTES = 8 * MIB  # small enough to stay in the processor's cache
 DB_BLOOM_BITS = 10
 DB_MAX_OPEN_FILES = 512
 BODIES_PER_CHUNK = 32  # transactions in one row of block bodies: what reading one transaction has to decode
-MAX_LOCK_BYTES = 4 * MIB  # a lock's header, wtxids and prepared certificate
+MAX_VOTE_RECORD_BYTES = 28 * KIB  # a vote with its lock: header and at most 256 seals
 MAX_JOURNAL_BYTES = 16 * MIB
 JOURNAL_ROTATE_BYTES = 256 * KIB  # a decided height rotates a journal longer than this
-WATERMARK_SLOT_BYTES = 128 * KIB
+WATERMARK_SLOT_BYTES = 32 * KIB
 DISK_FLOOR_BYTES = 256 * MIB  # less free space than this: stop
 DISK_LOW_BYTES = 512 * MIB  # less free space than this: stop proposing
 DISK_RESERVE_BYTES = 64 * MIB
@@ -63,3 +63,73 @@ TREE_ARITY = 16
 BUCKET_ENTRIES = 64  # a bucket with more entries is split
 TREE_CACHE_PAGES = 262_144  # about 70 MB of bucket pages in RAM
 TREE_UPDATES_PER_SLICE = 32  # about 0.3 ms between two breaths of the event loop
+
+# --- network: frames and queues (per peer unless it says otherwise)
+MAX_PEERS = 256
+CHANNEL_FRAME_BYTES = {
+    "consensus": MAX_CONSENSUS_MESSAGE_BYTES,
+    "transactions": MIB,
+    "blocks": MIB,
+}
+SEND_QUEUE_MESSAGES = 4096
+SEND_QUEUE_BYTES = 8 * MIB
+INBOX_PEER_MESSAGES = 2048
+INBOX_PEER_BYTES = 8 * MIB
+INBOX_TOTAL_BYTES = 64 * MIB
+INBOX_BATCH_MESSAGES = 512
+PEER_EVENTS_MAX = 4096
+GOSSIP_MAX_BYTES = 512 * KIB
+GOSSIP_PUBLISH_QUEUE = 256
+
+# --- network: requests
+MAX_METHOD_BYTES = 64
+MAX_REQUEST_BYTES = MIB
+MAX_RESPONSE_BYTES = 4 * MIB
+MAX_REQUEST_ERROR_BYTES = 256
+RESPONSE_CHUNK_BYTES = 60_000
+REQUESTS_IN_FLIGHT = 64
+REQUESTS_SERVED_AT_ONCE = 8
+REQUESTS_SERVED_WAITING = 32
+REQUEST_SERVE_SECONDS = 30
+
+# --- network: connections
+HANDSHAKE_SECONDS = 5
+MAX_HANDSHAKES = 32
+MAX_HANDSHAKES_PER_ADDRESS = 8
+MAX_PEER_STREAMS = 32
+YAMUX_WINDOW_BYTES = MIB
+YAMUX_BATCH_BYTES = 65_000
+YAMUX_CONTROL_BYTES = 64 * KIB
+PING_INTERVAL_SECONDS = 2
+PING_MISSES = 3
+DIAL_BACKOFF_MIN_MS = 250
+DIAL_BACKOFF_MAX_MS = 15_000
+
+# --- network: what a peer may send, a second and at once
+BUDGET_BYTES_PER_SECOND = 32 * MIB
+BUDGET_BYTES_BURST = 64 * MIB
+BUDGET_MESSAGES_PER_SECOND = 4_000
+BUDGET_MESSAGES_BURST = 8_000
+BUDGET_REQUESTS_PER_SECOND = 200
+BUDGET_REQUESTS_BURST = 400
+BUDGET_STREAMS_PER_SECOND = 8
+BUDGET_STREAMS_BURST = 64
+BUDGET_PINGS_PER_SECOND = 20
+BUDGET_PINGS_BURST = 100
+
+# --- network: misbehaviour
+BAN_SCORE = 100
+BAN_MS = 10 * 60 * 1000
+SCORE_HALF_LIFE_MS = 60_000
+MAX_BANS = 1024
+
+# --- consensus engine
+CONSENSUS_FUTURE_HEIGHTS = 10  # messages for heights this far ahead are kept
+CONSENSUS_FUTURE_MESSAGES_PER_PEER = 256
+CONSENSUS_FUTURE_BYTES_PER_PEER = 8 * MIB
+CONSENSUS_MAX_PEERS = 512  # peers the engine keeps anything for
+CONSENSUS_COMMIT_ROUNDS = 16  # rounds of one height whose COMMITs and blocks are kept
+CONSENSUS_DECIDED_HEIGHTS = 16  # decided heights kept to answer laggards and to prove conflicts
+CONSENSUS_LAGGARD_ANSWERS = 1024  # answers to laggards in one second
+CONSENSUS_MAX_VERIFIED = 8192  # signatures remembered as verified, per height
+CONSENSUS_MAX_RECORD_BYTES = MAX_CONSENSUS_MESSAGE_BYTES + 64 * KIB  # one vote record of the journal
