@@ -13,7 +13,7 @@ so nobody can make one slow. The exact bytes are in docs/encodings.md, "State tr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,12 +59,17 @@ class PageStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TreePatch:
-    """What a delta does to the tree: the new root, and the pages that storage writes (None = delete)."""
+    """What changes do to the tree: the new root, and the pages that storage writes."""
 
     base_root: bytes
     root: bytes
     pages: Mapping[bytes, bytes | None]
-    groups: tuple[Mapping[int, bytes], ...]
+    groups: Mapping[bytes, bytes]
+    digests: tuple[Mapping[int, bytes], ...]
+
+    def page_writes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Every (page key, page) that storage writes with the block; None deletes."""
+        return itertools.chain(self.pages.items(), self.groups.items())
 
 
 def place_of(key: bytes, value: bytes) -> bytes:
@@ -97,7 +102,7 @@ class StateTree:
         self.bucket_count = bucket_count
         self._shift = 32 - (bucket_count.bit_length() - 1)
         self._store = pages
-        self._cache: dict[bytes, bytes] = {}
+        self._cache: dict[bytes, bytes | None] = {}
         self._cache_pages = cache_pages
         self._levels = _open_levels(bucket_count, pages)
 
@@ -155,26 +160,19 @@ class StateTree:
             if done >= updates_per_slice:
                 done = 0
                 yield
-        groups = yield from self._regroup(digests, updates_per_slice)
-        for group, content in groups[0].items():
-            work.pages[group_page_key(group)] = content
-        root = _hash_node(groups[-1][0]) if groups[-1] else base_root
-        return TreePatch(base_root, root, work.pages, groups)
+        groups: dict[bytes, bytes] = {}
+        levels = yield from self._regroup(digests, groups, updates_per_slice)
+        return TreePatch(base_root, levels[-1].get(0, base_root), work.pages, groups, levels)
 
     def commit(self, patch: TreePatch) -> None:
         """Make `patch` the committed tree. Raises `InvariantViolation` when it was made on another root."""
         if patch.base_root != self.root:
             raise InvariantViolation("TREE_STALE_PATCH", "the patch was made on another state")
-        for level, groups in enumerate(patch.groups):
-            digests = self._levels[level]
-            for index, content in groups.items():
-                digests[index * _GROUP_BYTES : (index + 1) * _GROUP_BYTES] = content
-        self._levels[-1][:] = patch.root
-        for key, page in patch.pages.items():
-            if page is None:
-                self._cache.pop(key, None)
-            elif key[0] == 0x70:
-                self._cache[key] = page
+        for committed, digests in zip(self._levels, patch.digests, strict=True):
+            for index, digest in digests.items():
+                slot = index * HASH_BYTES
+                committed[slot : slot + HASH_BYTES] = digest
+        self._cache.update(patch.pages)
         self._trim_cache()
 
     def _edits_by_bucket(
@@ -194,40 +192,35 @@ class StateTree:
                 place = _hash_key(key)[:4]
             bucket = int.from_bytes(place, "big") >> shift
             edit = (key, old is not None, None if new is None else _hash_value(new))
-            if bucket in edits:
-                edits[bucket].append(edit)
-            else:
+            if (others := edits.get(bucket)) is None:
                 edits[bucket] = [edit]
+            else:
+                others.append(edit)
             if count % (4 * updates_per_slice) == 0:
                 yield
         return edits
 
     def _regroup(
-        self, digests: dict[int, bytes], updates_per_slice: int
+        self, digests: dict[int, bytes], groups: dict[bytes, bytes], updates_per_slice: int
     ) -> Generator[None, None, tuple[dict[int, bytes], ...]]:
-        """Carry changed digests (in ascending order of index) up to the root, level by level."""
-        levels: list[dict[int, bytes]] = []
-        for committed in self._levels[:-1]:
-            groups: dict[int, bytes] = {}
+        """Carry changed bucket digests (ascending by index) up to the root; returns those of every level
+        and fills `groups` with the pages of the lowest."""
+        levels = [digests]
+        for level in range(self.depth):
             parents: dict[int, bytes] = {}
-            members = itertools.groupby(digests.items(), lambda item: item[0] >> 4)
-            for done, (group, children) in enumerate(members, 1):
-                content = committed[group * _GROUP_BYTES : (group + 1) * _GROUP_BYTES]
-                for index, digest in children:
-                    slot = (index & 15) * HASH_BYTES
-                    content[slot : slot + HASH_BYTES] = digest
-                groups[group] = frozen = bytes(content)
-                parents[group] = _hash_node(frozen)
+            for done, (group, content) in enumerate(_changed_nodes(self._levels[level], digests), 1):
+                parents[group] = _hash_node(content)
+                if level == 0:
+                    groups[group_page_key(group)] = content
                 if done % (4 * updates_per_slice) == 0:
                     yield
-            levels.append(groups)
-            digests = parents
+            levels.append(digests := parents)
         return tuple(levels)
 
     def _load(self, page_key: bytes) -> bytes | None:
-        page = self._cache.get(page_key)
-        if page is None and (page := self._store.load(page_key)) is not None:
-            self._cache[page_key] = page
+        if page_key in self._cache:
+            return self._cache[page_key]
+        page = self._cache[page_key] = self._store.load(page_key)
         return page
 
     def _trim_cache(self) -> None:
@@ -254,17 +247,11 @@ class _Work:
         its new digest."""
         if page is not None and page[0] == _SPLIT_MARK:
             return self._update_split(page_key, depth, page, edits)
-        entries = {} if page is None else _leaf_entries(page)
-        for key, was_present, digest in edits:
-            if (key in entries) is not was_present:
-                raise InvariantViolation(
-                    "TREE_MISFIT", f"the state tree and a change disagree on {key.hex()}"
-                )
-            if digest is None:
-                del entries[key]
-            else:
-                entries[key] = digest
-        return self._write(page_key, depth, entries)
+        flat = _edited_leaf(page, edits)
+        if 0 < len(flat) <= 2 * BUCKET_ENTRIES:
+            self.pages[page_key] = new_page = encode(flat)
+            return len(flat) >> 1, _hash_leaf(new_page)
+        return self._write(page_key, depth, _pairs(flat))
 
     def _update_split(
         self, page_key: bytes, depth: int, page: bytes, edits: list[_Edit]
@@ -283,7 +270,7 @@ class _Work:
         for nibble, count in enumerate(counts):
             child_key = page_key + bytes((nibble,))
             if count and (child := self.load(child_key)) is not None:
-                entries.update(_leaf_entries(child))
+                entries.update(_pairs(_read_leaf(child)))
                 self.pages[child_key] = None
         return self._write(page_key, depth, entries)
 
@@ -294,7 +281,7 @@ class _Work:
             self.pages[page_key] = None
             return 0, ZERO_HASH
         if count <= BUCKET_ENTRIES:
-            page = encode([part for key in sorted(entries) for part in (key, entries[key])])
+            page = encode(_flat(entries))
             self.pages[page_key] = page
             return count, _hash_leaf(page)
         parts: list[dict[bytes, bytes]] = [{} for _ in range(TREE_ARITY)]
@@ -342,10 +329,54 @@ def _parents(level: bytearray) -> bytearray:
     return parents
 
 
-def _leaf_entries(page: bytes) -> dict[bytes, bytes]:
-    """The entries of a leaf page `[key, value digest, key, value digest, …]`."""
-    flat = iter(_read_leaf(page))
-    return dict(zip(flat, flat, strict=True))
+def _changed_nodes(committed: bytearray, digests: dict[int, bytes]) -> Iterator[tuple[int, bytes]]:
+    """Each node (index, its 16 child digests) that has a changed child; `digests` ascend by index."""
+    current, content = -1, bytearray()
+    for index, digest in digests.items():
+        if (group := index >> 4) != current:
+            if content:
+                yield current, bytes(content)
+            current, start = group, group * _GROUP_BYTES
+            content = committed[start : start + _GROUP_BYTES]
+        slot = (index & 15) * HASH_BYTES
+        content[slot : slot + HASH_BYTES] = digest
+    if content:
+        yield current, bytes(content)
+
+
+def _edited_leaf(page: bytes | None, edits: list[_Edit]) -> list[bytes]:
+    """The content `[key, value digest, key, value digest, …]`, keys ascending, of a leaf after `edits`."""
+    flat = [] if page is None else _read_leaf(page)
+    if len(edits) == 1 and len(flat) <= 2:  # by far the most frequent case, and it needs no dictionary
+        key, was_present, digest = edits[0]
+        if was_present:
+            if flat and flat[0] == key:
+                return [] if digest is None else [key, digest]
+        elif digest is not None and not (flat and flat[0] == key):
+            return [key, digest, *flat] if not flat or key < flat[0] else [*flat, key, digest]
+        raise _misfit(key)
+    entries = _pairs(flat)
+    for key, was_present, digest in edits:
+        if (key in entries) is not was_present:
+            raise _misfit(key)
+        if digest is None:
+            del entries[key]
+        else:
+            entries[key] = digest
+    return _flat(entries)
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    items = iter(flat)
+    return dict(zip(items, items, strict=True))
+
+
+def _flat(entries: dict[bytes, bytes]) -> list[bytes]:
+    return [part for key in sorted(entries) for part in (key, entries[key])]
+
+
+def _misfit(key: bytes) -> InvariantViolation:
+    return InvariantViolation("TREE_MISFIT", f"the state tree and a change disagree on {key.hex()}")
 
 
 def _split_slots(page: bytes) -> tuple[list[int], list[bytes]]:

@@ -50,13 +50,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     pages, before = RamPages(), rss_mb()
-    tree = StateTree(options.buckets, pages, cache_pages=0)
+    tree = StateTree(options.buckets, pages, cache_pages=2**22)
     started = time.perf_counter()
     for start in range(0, options.keys, 50_000):
         fill = {key: (None, value) for key, value in map(entry, range(start, start + 50_000))}
         patch = tree.apply(fill)
         tree.commit(patch)
-        pages.write(dict(patch.pages))
+        pages.write(dict(patch.page_writes()))
     print(f"filled {options.keys:,} keys in {time.perf_counter() - started:.1f} s")
     spent, made, times, longest = 0, options.keys, [], 0.0
     for _ in range(options.rounds):
@@ -80,7 +80,7 @@ def main() -> None:
                 longest = max(longest, time.perf_counter() - slice_started)
         tree.commit(patch)
         times.append((time.perf_counter() - started) / options.batch * 1e6)
-        pages.write(dict(patch.pages))
+        pages.write(dict(patch.page_writes()))
     del patch, changes
     gc.collect()
     print(
