@@ -48,7 +48,7 @@ def _decode(text: str) -> bytes:
     if len(text) != PEER_ID_CHARS:
         raise DecodeError(f"a peer id has {PEER_ID_CHARS} characters, not {len(text)}")
     try:
-        data = base58.b58decode(text)
+        data: bytes = base58.b58decode(text)
     except ValueError:
         raise DecodeError("a peer id is base58") from None
     if len(data) != len(_PREFIX) + PUBLIC_KEY_BYTES or not data.startswith(_PREFIX):

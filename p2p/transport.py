@@ -1,8 +1,8 @@
 """What a node may ask of the network, whatever carries it.
 
-The promise: nothing here grows without bound, nothing blocks the caller but `Inbox.receive`, `PeerEvents.receive`
-and `Transport.request`, and a flood on one channel never delays another. `p2p.host` keeps it over libp2p,
-`p2p.memory` in one process. `docs/network.md` describes the wire.
+The promise: nothing here grows without bound, nothing blocks the caller but `Inbox.receive`,
+`PeerEvents.receive` and `Transport.request`, and a flood on one channel never delays another. `p2p.host`
+keeps it over libp2p, `p2p.memory` in one process. `docs/network.md` describes the wire.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
     "Message",
     "Offence",
     "PeerEvent",
-    "PeerEvents",
     "PeerEventKind",
+    "PeerEvents",
     "PeerId",
     "PeerInfo",
     "RequestCode",
@@ -185,7 +185,7 @@ class RequestFailed(DrexError):
     """`Transport.request` has no answer. `.code` is a `RequestCode`; `.data["peer"]` names the peer."""
 
 
-class RequestRefused(Exception):  # noqa: N818 - an answer, not a failure of ours
+class RequestRefused(Exception):
     """Raised by a handler to refuse a request with a sentence the asker may read."""
 
 
@@ -197,17 +197,17 @@ Validator = Callable[[PeerId, bytes], Verdict]
 
 
 class Inbox(Protocol):
-    """Messages of one channel class. Bounded per peer: who fills its share waits, the others do not notice."""
+    """Messages of one channel or topic. Bounded per peer: who fills its share waits, the others don't."""
 
     async def receive(self) -> list[Message]:
-        """Wait for at least one message and take all that wait (≤ `INBOX_BATCH_MESSAGES`), in order of arrival."""
+        """Wait for messages and take all that wait (≤ `INBOX_BATCH_MESSAGES`), in order of arrival."""
 
     def receive_nowait(self) -> list[Message]:
         """Take what waits, maybe nothing."""
 
 
 class PeerEvents(Protocol):
-    """Peers coming and going. If the reader lags `PEER_EVENTS_MAX` behind, the oldest go; `peers()` is the truth."""
+    """Peers coming and going. Past `PEER_EVENTS_MAX` unread the oldest go; `peers()` is the truth."""
 
     async def receive(self) -> list[PeerEvent]:
         """Wait for at least one event and take all that wait, in order."""
@@ -218,7 +218,7 @@ class TrafficCounters:
     """Totals since start, for metrics. All maps are copies."""
 
     bytes_by_channel: Mapping[tuple[str, str], int]
-    """`(channel, "in" | "out")` → bytes of frames. Channels: those of `Channel.label`, `request`, `gossip`."""
+    """`(channel, "in" | "out")` → bytes of frames. Channels: the labels of `Channel`, `request`, `gossip`."""
     messages_by_channel: Mapping[tuple[str, str], int]
     dial_failures: Mapping[str, int]
     """By reason: `refused`, `timeout`, `unreachable`, `handshake`, `identity`, `banned`, `other`."""
@@ -277,9 +277,9 @@ class Transport(Protocol):
 
     # --- direct messages
     def send(self, peer: PeerId, channel: Channel, payload: bytes) -> bool:
-        """Queue for that peer's writer of this channel. False, and nothing queued, if it is not connected or its
-        queue is full (items or bytes). Order within a channel is kept. True does not mean delivered.
-        Raises `ValueError` for a payload above the channel's frame limit."""
+        """Queue for that peer. False, and nothing queued, if it is not connected or its queue is full (items
+        or bytes). Order within a channel is kept. True does not mean delivered. Raises `ValueError` for a
+        payload above the channel's frame limit."""
 
     def broadcast(self, peers: Iterable[PeerId], channel: Channel, payload: bytes) -> int:
         """`send` to each; how many took it."""
@@ -289,8 +289,8 @@ class Transport(Protocol):
 
     # --- gossip
     def subscribe(self, topic: Topic, validator: Validator) -> None:
-        """Join a topic. Call before anything is published; accepted payloads arrive in `inbox(topic)`. What is
-        not subscribed is neither received nor relayed."""
+        """Join a topic. Accepted payloads arrive in `inbox(topic)`. What is not subscribed is neither
+        received nor relayed, and can't be published."""
 
     def publish(self, topic: Topic, payload: bytes) -> bool:
         """Queue for gossip to the whole network, this node excluded. False if the queue is full. Raises

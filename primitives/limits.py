@@ -44,7 +44,9 @@ MAX_ROUND_TIMEOUT_MS = 30_000
 
 # --- storage
 DB_CACHE_BYTES = 64 * MIB  # LevelDB's block cache
-DB_WRITE_BUFFER_BYTES = 8 * MIB  # small enough to stay in the processor's cache: 0.5 µs a sorted row, 1.3 at 64 MiB
+DB_WRITE_BUFFER_BYTES = (
+    8 * MIB
+)  # small enough to stay in the processor's cache: 0.5 µs a sorted row, 1.3 at 64 MiB
 DB_BLOOM_BITS = 10
 DB_MAX_OPEN_FILES = 512
 BODIES_PER_CHUNK = 32  # transactions in one row of block bodies: what reading one transaction has to decode
@@ -96,7 +98,7 @@ REQUEST_SERVE_SECONDS = 30
 HANDSHAKE_SECONDS = 5
 MAX_HANDSHAKES = 32
 MAX_HANDSHAKES_PER_ADDRESS = 8
-MAX_PEER_STREAMS = 32
+MAX_PEER_STREAMS = 16
 YAMUX_WINDOW_BYTES = MIB
 YAMUX_BATCH_BYTES = 65_000
 YAMUX_CONTROL_BYTES = 64 * KIB
