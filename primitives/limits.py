@@ -135,3 +135,22 @@ CONSENSUS_DECIDED_HEIGHTS = 16  # decided heights kept to answer laggards and to
 CONSENSUS_LAGGARD_ANSWERS = 1024  # answers to laggards in one second
 CONSENSUS_MAX_VERIFIED = 8192  # signatures remembered as verified, per height
 CONSENSUS_MAX_RECORD_BYTES = MAX_CONSENSUS_MESSAGE_BYTES + 64 * KIB  # one vote record of the journal
+
+# --- ledger: payloads and the registry
+MAX_ORDER_ID_BYTES = 64
+MAX_NAME_CHARS = 64
+MAX_PEER_ID_BYTES = 64
+MAX_NODE_ADDRESSES = 8
+MAX_NODE_ADDRESS_CHARS = 128
+MAX_WALLETS_PER_ACT = 256
+
+# --- transactions and blocks between nodes (drexnode/wire.py)
+MAX_BATCH_BYTES = MIB  # one frame of CHANNEL_FRAME_BYTES["transactions"]
+MAX_BATCH_TRANSACTIONS = 4096
+BATCH_TARGET_BYTES = 60_000  # a batch is closed here: frames of 64 KiB and more travel at half the speed
+MAX_HEAD_BYTES = MAX_HEADER_BYTES + MAX_CERTIFICATE_BYTES
+MAX_STATUS_BYTES = KIB
+MAX_NODE_NAME_BYTES = 64
+MAX_BODIES_A_REQUEST = 16_384
+MAX_BLOCKS_A_RESPONSE = 1024
+MAX_HEADERS_A_RESPONSE = 1024

@@ -1,0 +1,152 @@
+"""The state: a flat map from key bytes to value bytes, and a write overlay over it.
+
+The first byte of a key is its category; layouts are written byte by byte in docs/encodings.md, "State".
+`StateView` guarantees: reads see the writes before them; a refused transaction leaves no trace (`savepoint`,
+`rollback`); the base is never written; the resulting `StateDelta` carries old and new values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+# Categories: the first byte of every key.
+OUTPUT = b"o"  # + txid(32) + index(4)              -> lock(32) + amount(8) + asset name
+BALANCE = b"b"  # + lock(32) + asset name            -> amount(8); no entry = 0
+SUPPLY = b"s"  # + asset name                       -> emitted(8) + burned(8)
+ASSET = b"a"  # + asset name                       -> AssetRecord
+PARTICIPANT = b"p"  # + ispb(8)                    -> ParticipantRecord
+AUTHORITY = b"k"  # + number(1)                   -> CredentialRecord
+RECOVERY = b"K"  # alone                          -> condition: BCB's recovery, fixed in the genesis
+LOCK = b"l"  # + lock(32)                         -> LockRecord (a participant's own lock)
+WALLET = b"w"  # + issuer(8) + lock(32)            -> disabled flags(1)
+FREEZE = b"f"  # + lock(32) + length(1) + asset + author(8) + order id  -> amount(8)
+FLOOR = b"z"  # + lock(32) + asset name            -> frozen by all(16) + frozen by BCB(16)
+REFERENCE = b"r"  # + length(1) + asset + reference  -> txid(32)
+REMEMBERED = b"t"  # + txid(32)                   -> valid_until(8)
+EXPIRY = b"u"  # + height(8)                      -> count(4);  + height(8) + place(4) -> txid(32)
+NODE = b"n"  # + peer id                          -> NodeRecord
+CANDIDATE = b"c"  # + public key(32)              -> CandidateRecord
+PROTOCOL = b"e"  # alone                          -> ProtocolRecord
+VOTE = b"v"  # + subject(32) + voter(32)          -> [operation, expiry]
+VOTE_SUBJECTS = b"j"  # alone                     -> subjects with votes, ascending
+VALIDATORS = b"y"  # alone                        -> [epoch, public keys ascending]
+SUSPENSION = b"m"  # + public key(32)             -> misses and expiry (ledger/proposers.py)
+
+AMOUNT_BYTES = 8
+LOCK_BYTES = 32
+
+Change = tuple[bytes | None, bytes | None]  # old value, new value; None = no entry
+
+
+class StateReader(Protocol):
+    """Anything that answers for a key: a store, a dictionary in tests, or a `StateView` itself."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None when the state has no such entry."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StateDelta:
+    """What a block (or a transaction) changes: key -> (old value or None, new value or None).
+
+    Entries whose value did not change are left out. Iterate `sorted(changes)` wherever it touches bytes.
+    """
+
+    changes: Mapping[bytes, Change]
+
+
+class UnspentOutput(NamedTuple):
+    """An entry of category `o`. The note is not state: it lies in the transaction that made the output."""
+
+    lock: bytes
+    amount: int
+    asset: str
+
+
+def output_key(txid: bytes, index: int) -> bytes:
+    """Key of an unspent output: `o` + txid(32) + index(4, big-endian)."""
+    return OUTPUT + txid + index.to_bytes(4, "big")
+
+
+def output_value(lock: bytes, amount: int, asset: str) -> bytes:
+    """Value of an unspent output: lock(32) + amount(8, big-endian) + asset name."""
+    return lock + amount.to_bytes(8, "big") + asset.encode()
+
+
+def read_output(value: bytes) -> UnspentOutput:
+    """Read the value of an unspent output."""
+    return UnspentOutput(value[:32], int.from_bytes(value[32:40], "big"), value[40:].decode())
+
+
+def balance_key(lock: bytes, asset: str) -> bytes:
+    """Key of a running balance: `b` + lock(32) + asset name."""
+    return BALANCE + lock + asset.encode()
+
+
+def read_balance(reader: StateReader, lock: bytes, asset: str) -> int:
+    """Sum of the unspent outputs of `asset` under `lock`, in smallest units."""
+    value = reader.get(BALANCE + lock + asset.encode())
+    return int.from_bytes(value, "big") if value is not None else 0
+
+
+class _Absent:
+    """Marks a key the overlay has not seen; None already says that the state has no entry."""
+
+
+_ABSENT = _Absent()
+
+
+class StateView:
+    """Reads through to a base and keeps writes to itself, with savepoints.
+
+    One owner at a time: it is not meant for concurrent use. Memory is bounded by what one block touches.
+    """
+
+    __slots__ = ("_base", "_current", "_log", "_old")
+
+    def __init__(self, base: StateReader) -> None:
+        self._base = base
+        self._current: dict[bytes, bytes | None] = {}  # every key read or written, as it is now
+        self._old: dict[bytes, bytes | None] = {}  # the base's value of every key written
+        self._log: list[tuple[bytes, bytes | None]] = []  # undo: key, value before the write
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of `key` after the writes so far, or None."""
+        value = self._current.get(key, _ABSENT)
+        if isinstance(value, _Absent):
+            value = self._current[key] = self._base.get(key)
+        return value
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Write `value` under `key`; None deletes."""
+        before = self.get(key)
+        if key not in self._old:
+            self._old[key] = before
+        self._log.append((key, before))
+        self._current[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove the entry of `key`, if any."""
+        self.put(key, None)
+
+    def savepoint(self) -> int:
+        """A mark to which `rollback` can return."""
+        return len(self._log)
+
+    def rollback(self, mark: int) -> None:
+        """Undo every write after `mark`, as if it had never been."""
+        while len(self._log) > mark:
+            key, before = self._log.pop()
+            self._current[key] = before
+
+    def spent_here(self, key: bytes) -> bool:
+        """True when this view made or read an entry under `key` and removed it since."""
+        return key in self._old and self._current[key] is None
+
+    def delta(self) -> StateDelta:
+        """What the view changed so far, without entries that ended where they began."""
+        current = self._current
+        return StateDelta({key: (old, current[key]) for key, old in self._old.items() if old != current[key]})
