@@ -19,6 +19,7 @@ from typing import Protocol
 
 import msgspec
 
+from ledger.state import BALANCE, LOCK_BYTES, OUTPUT, Change
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
 from primitives.hashing import HASH_BYTES, ZERO_HASH, tagged_hasher
@@ -29,8 +30,7 @@ from primitives.limits import (
     TREE_UPDATES_PER_SLICE,
 )
 
-KEY_OUTPUT = 0x6F  # b"o" + txid + index
-KEY_BALANCE = 0x62  # b"b" + lock + asset
+_OUTPUT, _BALANCE = OUTPUT[0], BALANCE[0]
 BUCKET_COUNTS = tuple(TREE_ARITY**power for power in range(1, 6))
 
 _GROUP_BYTES = TREE_ARITY * HASH_BYTES
@@ -43,9 +43,8 @@ _hash_leaf = tagged_hasher("drex/bucket")
 _hash_split = tagged_hasher("drex/split")
 _hash_node = tagged_hasher("drex/tree")
 _read_leaf = msgspec.msgpack.Decoder(list[bytes]).decode
-_read_output = msgspec.msgpack.Decoder(tuple[str, int, bytes, bytes]).decode
 
-Changes = Mapping[bytes, tuple[bytes | None, bytes | None]]
+Changes = Mapping[bytes, Change]
 _Edit = tuple[bytes, bool, bytes | None]  # key, was present, digest of the new value
 
 
@@ -74,10 +73,10 @@ class TreePatch:
 
 def place_of(key: bytes, value: bytes) -> bytes:
     """The 32 bytes that choose an entry's bucket: its lock, or its key's hash."""
-    if key[0] == KEY_OUTPUT:
-        return _read_output(value)[2]
-    if key[0] == KEY_BALANCE:
-        return key[1 : 1 + HASH_BYTES]
+    if key[0] == _OUTPUT:
+        return value[:LOCK_BYTES]
+    if key[0] == _BALANCE:
+        return key[1 : 1 + LOCK_BYTES]
     return _hash_key(key)
 
 
@@ -184,10 +183,10 @@ class StateTree:
             if old == new:
                 continue
             category = key[0]
-            if category == KEY_BALANCE:
+            if category == _BALANCE:
                 place = key[1:5]
-            elif category == KEY_OUTPUT:
-                place = _read_output(old if new is None else new)[2][:4]  # type: ignore[arg-type]
+            elif category == _OUTPUT:
+                place = (old if new is None else new)[:4]  # type: ignore[index] # one of them is there
             else:
                 place = _hash_key(key)[:4]
             bucket = int.from_bytes(place, "big") >> shift
