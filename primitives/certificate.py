@@ -60,6 +60,12 @@ def commit_sighash(domain: bytes, height: int, round: int, block_id: bytes) -> b
 def decode_certificate(data: bytes) -> CommitCertificate:
     """Read a canonical certificate. Raises `DecodeError`; says nothing about its signatures."""
     certificate = decode(data, CommitCertificate, max_bytes=MAX_CERTIFICATE_BYTES)
+    check_certificate_shape(certificate)
+    return certificate
+
+
+def check_certificate_shape(certificate: CommitCertificate) -> None:
+    """Refuse a certificate whose fields are out of range, whatever the chain. Raises `DecodeError`."""
     seals = certificate.seals
     well_formed = (
         certificate.version == CERTIFICATE_VERSION
@@ -72,7 +78,6 @@ def decode_certificate(data: bytes) -> CommitCertificate:
     )
     if not well_formed:
         raise DecodeError("a certificate field is out of range", code="CERTIFICATE_MALFORMED")
-    return certificate
 
 
 def certificate_checks(
