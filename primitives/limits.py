@@ -50,8 +50,7 @@ DB_WRITE_BUFFER_BYTES = (
 DB_BLOOM_BITS = 10
 DB_MAX_OPEN_FILES = 512
 BODIES_PER_CHUNK = 32  # transactions in one row of block bodies: what reading one transaction has to decode
-MAX_VOTE_RECORD_BYTES = 28 * KIB  # a vote with its lock: header and at most 256 seals
-MAX_JOURNAL_BYTES = 16 * MIB
+MAX_JOURNAL_BYTES = 32 * MIB
 JOURNAL_ROTATE_BYTES = 256 * KIB  # a decided height rotates a journal longer than this
 WATERMARK_SLOT_BYTES = 32 * KIB
 DISK_FLOOR_BYTES = 256 * MIB  # less free space than this: stop
@@ -157,3 +156,30 @@ MAX_HEADERS_A_RESPONSE = 1024
 
 # --- validator votes
 MAX_VOTE_SUBJECTS = 1024
+
+# --- sync: ranges of final blocks
+SYNC_CHUNK_BYTES = MIB - 16 * KIB  # blocks in one answer; the rest of a MiB is for its frame
+SYNC_RANGE_BLOCKS = 256  # heights one request may name
+SYNC_WINDOW_BYTES = 24 * MIB  # asked for, buffered or in the pipeline, not yet final
+SYNC_WINDOW_BLOCKS = 4096
+SYNC_REQUESTS_IN_FLIGHT = 8
+SYNC_REQUESTS_PER_PEER = 2
+SYNC_REQUEST_TIMEOUT_MS = 8_000
+SYNC_HEDGE_MS = 1_000  # the block that all wait for is asked of a second peer after this
+SYNC_BACKOFF_MIN_MS = 250
+SYNC_BACKOFF_MAX_MS = 15_000
+SYNC_GROUP_TRANSACTIONS = 1024  # about this many are verified as one batch
+SYNC_GROUPS_AHEAD = 2  # batches verified ahead of the one being executed
+SYNC_PATIENCE_MS = 1_000  # how long a validator leaves the next height to its own consensus
+
+# --- heads
+STATUS_INTERVAL_MS = 5_000
+STATUS_TIMEOUT_MS = 3_000
+HEAD_REPEAT_MS = 300  # between two announcements to one peer, unless this node proposed the block
+HEAD_GOSSIP_MS = 500  # between two gossiped heads
+MAX_HEAD_BYTES = 128
+MAX_STATUS_BYTES = 512
+
+# --- serving
+HEADERS_PER_REQUEST = 1024
+BODIES_PER_REQUEST = 8192
