@@ -23,7 +23,7 @@ from typing import Any, Protocol
 try:
     import plyvel
 except ImportError:
-    import plyvel_next as plyvel  # type: ignore[no-redef]
+    import plyvel_next as plyvel
 
 from primitives.errors import StorageFailure
 from primitives.limits import DB_BLOOM_BITS, DB_CACHE_BYTES, DB_MAX_OPEN_FILES, DB_WRITE_BUFFER_BYTES
