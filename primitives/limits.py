@@ -156,7 +156,7 @@ MAX_HEADERS_A_RESPONSE = 1024
 MAX_VOTE_SUBJECTS = 1024
 
 # --- sync: ranges of final blocks
-SYNC_CHUNK_BYTES = MIB - 16 * KIB  # blocks in one answer; the rest of a MiB is for its frame
+SYNC_CHUNK_BYTES = MIB  # blocks in one answer
 SYNC_RANGE_BLOCKS = 256  # heights one request may name
 SYNC_WINDOW_BYTES = 24 * MIB  # asked for, buffered or in the pipeline, not yet final
 SYNC_WINDOW_BLOCKS = 4096
@@ -175,9 +175,3 @@ STATUS_INTERVAL_MS = 5_000
 STATUS_TIMEOUT_MS = 3_000
 HEAD_REPEAT_MS = 300  # between two announcements to one peer, unless this node proposed the block
 HEAD_GOSSIP_MS = 500  # between two gossiped heads
-MAX_HEAD_BYTES = 128
-MAX_STATUS_BYTES = 512
-
-# --- serving
-HEADERS_PER_REQUEST = 1024
-BODIES_PER_REQUEST = 8192
