@@ -168,29 +168,32 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantInfo:
-    """A registered participant. Locks are 32 bytes each."""
+    """A registered participant: ispb of 8 characters, role as `ledger.payloads.Role` names it, in lower
+    case.
+    """
 
-    name: str
     ispb: str
+    name: str
     role: str
-    condition: bytes  # encoded condition
-    settlement_lock: bytes
-    locks: tuple[bytes, ...] = ()
-    sponsor: str | None = None
+    settlement_lock: bytes | None = None  # None for an indirect participant
+    locks: tuple[bytes, ...] = ()  # its own registered locks, ascending
+    sponsor: str | None = None  # ispb
 
 
 @dataclass(frozen=True, slots=True)
 class AssetInfo:
-    """A registered asset and its policy."""
+    """A registered asset and its policy; issuer and order authority are ispbs."""
 
     asset: str
     issuer: str
     decimals: int
     holders: str  # participants | clients | any
+    order_authority: str
     cap: int | None = None
     min_value: int = 1
     paused: bool = False
     burn_needs_issuer: bool = False
+    standing_consent: bool = False
     reserve_lock: bytes | None = None
 
 
@@ -359,7 +362,7 @@ class NodeApi(Protocol):
         """All registered assets, ascending by name."""
 
     async def participants(self) -> list[ParticipantInfo]:
-        """All registered participants, ascending by name."""
+        """All registered participants, ascending by ispb."""
 
     # --- network and node -----------------------------------------------------------------------------------
 
@@ -380,6 +383,9 @@ class NodeApi(Protocol):
 
     def not_ready(self) -> list[Reason]:
         """Empty when the node is ready to serve (`/readyz`)."""
+
+    def halt(self, failure: DrexError) -> None:
+        """Stop the node: a read met a `StorageFailure` or an `InvariantViolation`."""
 
     def metrics_text(self) -> bytes:
         """All metrics in the Prometheus text format, gauges brought up to date."""

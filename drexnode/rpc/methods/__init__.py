@@ -1,0 +1,5 @@
+"""All methods, by subject. Importing this package fills the registry."""
+
+from drexnode.rpc.methods import chain, money, network, subscriptions, transactions
+
+__all__ = ["chain", "money", "network", "subscriptions", "transactions"]
