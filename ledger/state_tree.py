@@ -13,12 +13,13 @@ so nobody can make one slow. The exact bytes are in docs/encodings.md, "State tr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
+from ledger.slices import Slices, finish
 from ledger.state import BALANCE, LOCK_BYTES, OUTPUT, Change
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
@@ -132,17 +133,11 @@ class StateTree:
         """The patch that `changes` (key → (old value, new value), None = absent) make. Changes nothing.
 
         Raises `InvariantViolation` when the changes do not fit the committed state."""
-        steps = self.apply_in_slices(changes)
-        try:
-            while True:
-                next(steps)
-        except StopIteration as stop:
-            patch: TreePatch = stop.value
-            return patch
+        return finish(self.apply_in_slices(changes))
 
     def apply_in_slices(
         self, changes: Changes, updates_per_slice: int = TREE_UPDATES_PER_SLICE
-    ) -> Generator[None, None, TreePatch]:
+    ) -> Slices[TreePatch]:
         """`apply` that yields after every `updates_per_slice` updates, so that an event loop can breathe."""
         work = _Work(self)
         base_root = self.root
@@ -174,9 +169,7 @@ class StateTree:
         self._cache.update(patch.pages)
         self._trim_cache()
 
-    def _edits_by_bucket(
-        self, changes: Changes, updates_per_slice: int
-    ) -> Generator[None, None, dict[int, list[_Edit]]]:
+    def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[_Edit]]]:
         edits: dict[int, list[_Edit]] = {}
         shift = self._shift
         for count, (key, (old, new)) in enumerate(changes.items(), 1):
@@ -201,7 +194,7 @@ class StateTree:
 
     def _regroup(
         self, digests: dict[int, bytes], groups: dict[bytes, bytes], updates_per_slice: int
-    ) -> Generator[None, None, tuple[dict[int, bytes], ...]]:
+    ) -> Slices[tuple[dict[int, bytes], ...]]:
         """Carry changed bucket digests (ascending by index) up to the root; returns those of every level
         and fills `groups` with the pages of the lowest."""
         levels = [digests]

@@ -175,3 +175,7 @@ STATUS_INTERVAL_MS = 5_000
 STATUS_TIMEOUT_MS = 3_000
 HEAD_REPEAT_MS = 300  # between two announcements to one peer, unless this node proposed the block
 HEAD_GOSSIP_MS = 500  # between two gossiped heads
+
+# --- blocks on the wire and their execution
+MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
+TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop
