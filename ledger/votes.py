@@ -57,14 +57,19 @@ def read_validators(reader: StateReader) -> ValidatorSet:
 
 
 def cast_vote(
-    view: StateView, voter: bytes, subject: bytes, operation: int, expires: int, height: int
+    view: StateView,
+    validators: ValidatorSet,
+    voter: bytes,
+    subject: bytes,
+    operation: int,
+    expires: int,
+    height: int,
 ) -> None:
-    """Write the vote of `voter`, in the block of `height`, into the state.
+    """Write the vote of `voter`, in the block of `height` that `validators` decide, into the state.
 
     Refuses (`InvalidTransaction`) a voter outside the set (TX_NOT_A_VALIDATOR), and (TX_VOTE_INVALID) an
     expiry that has passed, an addition of a member or of nobody's candidate, a removal of a stranger, and a
     withdrawal of a vote that does not stand."""
-    validators = read_validators(view)
     if voter not in validators:
         codes.refuse(codes.NOT_A_VALIDATOR, f"{voter.hex()} is not a current validator", voter=voter.hex())
     if operation == VOTE_WITHDRAW:
@@ -87,16 +92,17 @@ def cast_vote(
     view.put(VOTE + subject + voter, encode(Vote(operation, expires)))
 
 
-def apply_votes(view: StateView, height: int, min_validators: int) -> ValidatorSet:
-    """End of block `height`: apply at most one change, drop what expired; return the next height's set."""
-    validators = read_validators(view)
+def apply_votes(view: StateView, validators: ValidatorSet, height: int, min_validators: int) -> ValidatorSet:
+    """End of block `height`, decided by `validators`: apply at most one change, drop what expired; return
+    the next height's set, which the state holds from now on."""
+    _adopt_override(view, validators)
     for subject in _read_subjects(view):
         changed = _changed_set(view, subject, validators, height, min_validators)
         if changed is not None:
             view.put(VALIDATORS, validators_value(changed))
             _clear_subject(view, subject, validators)
-            for voter in set(validators.keys) - set(changed.keys):
-                _clear_voter(view, PublicKey(voter))
+            for voter in sorted(set(validators.keys) - set(changed.keys)):
+                _clear_voter(view, voter)
             _drop_expired(view, changed, height)
             return changed
     _drop_expired(view, validators, height)
@@ -116,6 +122,16 @@ def pending_votes(reader: StateReader) -> list[PendingVote]:
         for subject, voter, vote in votes
         if vote is not None
     ]
+
+
+def _adopt_override(view: StateView, validators: ValidatorSet) -> None:
+    """After a recovery override the deciding set is not the state's: it takes the state's place, and the
+    votes of whoever is no longer in it are void."""
+    former = read_validators(view)
+    if validators != former:
+        for voter in sorted(set(former.keys) - set(validators.keys)):
+            _clear_voter(view, voter)
+        view.put(VALIDATORS, validators_value(validators))
 
 
 def _changed_set(

@@ -56,6 +56,7 @@ DISK_LOW_BYTES = 512 * MIB  # less free space than this: stop proposing
 DISK_RESERVE_BYTES = 64 * MIB
 MAX_PAGE_ITEMS = 1000  # rows in one page of a query
 HOT_SET_SHARDS = 4096
+STORAGE_ROWS_PER_SLICE = 512  # about 0.3 ms between two breaths of the event loop
 
 # --- state tree
 TREE_ARITY = 16
@@ -179,3 +180,5 @@ HEAD_GOSSIP_MS = 500  # between two gossiped heads
 # --- blocks on the wire and their execution
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
 TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop
+EXPIRIES_PER_SLICE = 128  # remembered txids forgotten between two breaths
+BUILDER_MISFITS = 32  # candidates that no longer fit before a builder calls a block full
