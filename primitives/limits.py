@@ -182,3 +182,22 @@ MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and arra
 TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop
 EXPIRIES_PER_SLICE = 128  # remembered txids forgotten between two breaths
 BUILDER_MISFITS = 32  # candidates that no longer fit before a builder calls a block full
+
+# --- signature verification (drexnode/verifier.py)
+VERIFY_SLICE = 8  # signatures between two turns of the event loop: about 0.4 ms
+VERIFY_BATCH = 128  # signatures in one frame to a worker: 16 KiB, about 6 ms of its work
+VERIFY_SHARE = 32  # less than this is not split between workers
+VERIFY_IN_FLIGHT = 3  # frames ahead of one worker; together they fit a pipe's 64 KiB
+VERIFY_QUEUE_CHECKS = 1024  # one caller's signatures before the next caller's turn
+VERIFY_TIMEOUT_SECONDS = 10
+VERIFY_RESTART_MIN_SECONDS = 0.1
+VERIFY_RESTART_MAX_SECONDS = 5.0
+
+# --- the node's own queues
+DRIVER_DURABLE_QUEUE = 256
+DRIVER_EVIDENCE_KEPT = 1024
+CANDIDATE_BLOCKS = 8
+CANDIDATE_SOURCES = 64
+BODY_REQUEST_TIMEOUT_MS = 2_000
+BODY_FETCH_PASSES = 3
+EXECUTED_BLOCKS = 4
