@@ -56,6 +56,8 @@ DISK_LOW_BYTES = 512 * MIB  # less free space than this: stop proposing
 DISK_RESERVE_BYTES = 64 * MIB
 MAX_PAGE_ITEMS = 1000  # rows in one page of a query
 HOT_SET_SHARDS = 4096
+CURSOR_VIEWS = 16  # past heights whose state is held for the cursors that were given out there
+MAX_SPENDER_SEARCH = 1000  # entries of a lock's history read to say who spent an output
 STORAGE_ROWS_PER_SLICE = 512  # about 0.3 ms between two breaths of the event loop
 
 # --- state tree
@@ -146,6 +148,13 @@ MAX_WALLETS_PER_ACT = 256
 MAX_BATCH_BYTES = MIB  # one frame of CHANNEL_FRAME_BYTES["transactions"]
 MAX_BATCH_TRANSACTIONS = 4096
 BATCH_TARGET_BYTES = 60_000  # a batch is closed here: frames of 64 KiB and more travel at half the speed
+DIRECT_BATCH_PAUSE_MS = 20  # under load, how long a frame to the validators gathers: 0.4 ms of work each
+GOSSIP_BATCH_PAUSE_MS = 100  # the same for gossip: about 5 ms of work each
+OUTBOX_BYTES = 8 * MIB
+RESEND_INTERVAL_MS = 5_000  # a transaction of ours that waits longer than this is sent again
+INTAKE_TASKS = 3  # batches of peers that are judged at one time
+PEER_TRANSACTIONS_PER_SECOND = 10_000
+PEER_TRANSACTIONS_BURST = 50_000
 MAX_HEAD_BYTES = MAX_HEADER_BYTES + MAX_CERTIFICATE_BYTES
 MAX_STATUS_BYTES = KIB
 MAX_NODE_NAME_BYTES = 64
@@ -157,8 +166,8 @@ MAX_HEADERS_A_RESPONSE = 1024
 MAX_VOTE_SUBJECTS = 1024
 
 # --- sync: ranges of final blocks
-SYNC_CHUNK_BYTES = MIB  # blocks in one answer
-SYNC_RANGE_BLOCKS = 256  # heights one request may name
+SYNC_CHUNK_BYTES = 512 * KIB  # blocks in one answer: decoded in one breath of the event loop
+SYNC_RANGE_BLOCKS = 128  # heights one request may name
 SYNC_WINDOW_BYTES = 24 * MIB  # asked for, buffered or in the pipeline, not yet final
 SYNC_WINDOW_BLOCKS = 4096
 SYNC_REQUESTS_IN_FLIGHT = 8
@@ -170,6 +179,8 @@ SYNC_BACKOFF_MAX_MS = 15_000
 SYNC_GROUP_TRANSACTIONS = 1024  # about this many are verified as one batch
 SYNC_GROUPS_AHEAD = 2  # batches verified ahead of the one being executed
 SYNC_PATIENCE_MS = 1_000  # how long a validator leaves the next height to its own consensus
+SYNC_LIVE_BLOCKS = 2  # so few missing blocks are no catching up
+SYNC_REPORT_MS = 2_000
 
 # --- heads
 STATUS_INTERVAL_MS = 5_000
@@ -201,3 +212,6 @@ CANDIDATE_SOURCES = 64
 BODY_REQUEST_TIMEOUT_MS = 2_000
 BODY_FETCH_PASSES = 3
 EXECUTED_BLOCKS = 4
+
+# --- genesis
+MAX_GENESIS_BYTES = 4 * MIB
