@@ -1,0 +1,56 @@
+"""Each block is executed once, on top of the tip, in slices; the result waits under its id until it is final.
+
+A proposer's own block arrives here executed by the builder (`adopt`), so it is never executed again.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from drexnode.finalizer import Finalizer
+from drexnode.metrics import Metrics
+from drexnode.slicing import breathe
+from ledger.block import Block
+from ledger.execute import ExecutedBlock, execute_block
+from primitives.errors import InvalidBlock
+from primitives.limits import EXECUTED_BLOCKS
+
+
+class Executor:
+    """Executes blocks that follow the finalizer's head."""
+
+    def __init__(self, finalizer: Finalizer, metrics: Metrics) -> None:
+        self._finalizer = finalizer
+        self._metrics = metrics
+        self._executed: dict[bytes, ExecutedBlock] = {}
+        self._one_at_a_time = trio.Lock()
+        finalizer.on_final(lambda block, executed: self._executed.clear())
+
+    async def execute(self, block: Block) -> ExecutedBlock:
+        """The execution of `block`, whose signatures are verified, on top of the head.
+
+        Raises `InvalidBlock`: it breaks a rule, or (BLOCK_SUPERSEDED) its height was decided meanwhile.
+        """
+        async with self._one_at_a_time:
+            known = self._executed.get(block.block_id)
+            if known is not None:
+                return known
+            finalizer, head = self._finalizer, self._finalizer.head
+            begin = trio.current_time()
+            slices = execute_block(finalizer.state, finalizer.tree, finalizer.context(), block)
+            executed = await breathe(slices, lambda: finalizer.head is head)
+            if executed is None:
+                raise InvalidBlock("BLOCK_SUPERSEDED", "its height is decided", height=block.height)
+            self._metrics.block_execute_seconds.labels("execute").observe(trio.current_time() - begin)
+            self.adopt(executed)
+            return executed
+
+    def adopt(self, executed: ExecutedBlock) -> None:
+        """Keep an execution until a block becomes final. A few are kept: one a round is usual."""
+        while len(self._executed) >= EXECUTED_BLOCKS:
+            del self._executed[next(iter(self._executed))]
+        self._executed[executed.block.block_id] = executed
+
+    def find(self, block_id: bytes) -> ExecutedBlock | None:
+        """The kept execution of a block, or None."""
+        return self._executed.get(block_id)

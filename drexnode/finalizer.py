@@ -1,0 +1,137 @@
+"""The one door to a new height, for every role: proposer, voter, full node, observer, catching up or live.
+
+Promises: heights become final one after another; a block is durable (one synced batch) before anyone hears
+of it; state, tree and head change together, between two turns of the event loop; whoever registered with
+`on_final` is called in order of registration, once a block. A failure in here stops the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from drexnode.metrics import Metrics
+from drexnode.slicing import breathe
+from drexnode.telemetry import get_logger
+from ledger.block import FinalizedBlock
+from ledger.execute import ExecutedBlock, ExecutionContext
+from ledger.genesis import chain_id_of, ledger_parameters
+from ledger.genesis_records import GenesisDocument
+from ledger.state import StateReader
+from ledger.state_tree import StateTree
+from primitives.block import BlockHeader, BlockId
+from primitives.certificate import CommitCertificate
+from primitives.errors import InvariantViolation
+from primitives.validators import ValidatorSet
+from storage.chain_store import ChainStore
+from storage.queries import ChainQueries
+
+_log = get_logger("finalizer")
+
+OnFinal = Callable[[FinalizedBlock, ExecutedBlock], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The highest final block. `validators` decide the next height; `certificate` is None for genesis."""
+
+    header: BlockHeader
+    block_id: BlockId
+    certificate: CommitCertificate | None
+    validators: ValidatorSet
+
+    @property
+    def height(self) -> int:
+        return self.header.height
+
+
+class Finalizer:
+    """Holds the committed chain: store, state, tree and head. Belongs to one trio thread."""
+
+    def __init__(
+        self, store: ChainStore, tree: StateTree, genesis: GenesisDocument, head: Head, metrics: Metrics
+    ) -> None:
+        self.store = store
+        self.state: StateReader = store.state
+        self.tree = tree
+        self.genesis = genesis
+        self.chain_id = chain_id_of(genesis)
+        self.queries = ChainQueries(store, self.chain_id)
+        self.head = head
+        self._ledger = ledger_parameters(genesis)
+        self._metrics = metrics
+        self._listeners: list[OnFinal] = []
+        self._one_at_a_time = trio.Lock()
+        self._grown = trio.Event()
+        metrics.chain_height.set(head.height)
+        metrics.head_timestamp_seconds.set(head.header.timestamp_ms / 1000)
+
+    def context(self) -> ExecutionContext:
+        """What the block after the head is executed with."""
+        head, find_spender = self.head, self.queries.find_spender
+        return ExecutionContext(
+            head.header, head.validators, self.genesis.parameters, self._ledger, find_spender
+        )
+
+    def on_final(self, listener: OnFinal) -> None:
+        """Call `listener(block, executed)` after each block became final. It must not wait or raise."""
+        self._listeners.append(listener)
+
+    async def finalize(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
+        """Make `block` final: checked certificate, execution on top of the head. A second call for a height
+        that is final already does nothing.
+
+        Raises `StorageFailure`: the write's outcome is unknown, stop and recover. Raises
+        `InvariantViolation` for a different block at a final height, or a block that is not the next."""
+        async with self._one_at_a_time:
+            if block.height <= self.head.height:
+                self._check_same(block)
+                return
+            begin = trio.current_time()
+            prepared = await breathe(self.store.prepare(block.block, executed.delta, executed.patch))
+            if prepared is None:
+                raise InvariantViolation("FINALIZE_ABANDONED", f"block {block.height} was not prepared")
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.store.write, prepared, block.certificate)
+                self.store.apply(prepared)
+                self.tree.commit(executed.patch)
+                self._advance(block, executed)
+            self._metrics.block_execute_seconds.labels("commit").observe(trio.current_time() - begin)
+        await breathe(self.store.state.settle())
+
+    async def wait_height(self, height: int) -> Head:
+        """Return the head as soon as it is at least `height`."""
+        while self.head.height < height:
+            await self._grown.wait()
+        return self.head
+
+    def _advance(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
+        parent = self.head
+        self.head = Head(block.header, block.block.block_id, block.certificate, executed.next_validators)
+        grown, self._grown = self._grown, trio.Event()
+        grown.set()
+        metrics = self._metrics
+        metrics.chain_height.set(block.height)
+        metrics.head_timestamp_seconds.set(block.header.timestamp_ms / 1000)
+        if parent.height > 0:
+            metrics.block_interval_seconds.observe(
+                (block.header.timestamp_ms - parent.header.timestamp_ms) / 1000
+            )
+        metrics.block_txs.observe(block.header.tx_count)
+        _log.info(
+            "block.final",
+            height=block.height,
+            round=block.certificate.round,
+            txs=block.header.tx_count,
+            id=block.block.block_id.hex()[:16],
+        )
+        for listener in self._listeners:
+            listener(block, executed)
+
+    def _check_same(self, block: FinalizedBlock) -> None:
+        if block.height == self.head.height and block.block.block_id != self.head.block_id:
+            raise InvariantViolation(
+                "CONFLICTING_FINAL_BLOCK", f"two final blocks at height {block.height}: stop and investigate"
+            )

@@ -1,0 +1,82 @@
+"""The validator's signature: journal fsync, watermark fsync, and only then the key is used.
+
+`Signer` is what the consensus driver needs, so that a signer in another process can stand in. The in-process
+one holds the key and the signing state; all its calls block and belong in a thread, one after another.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from consensus.inputs import Recovered
+from consensus.journal import VoteRecord
+from primitives.keys import PublicKey, Signature, SigningKey
+from storage.signing_state import Quarantine, RecoveredSigner, SigningState
+
+
+class Signer(Protocol):
+    """Signs each step at most once. Methods but the properties block: call them from a thread, in order."""
+
+    @property
+    def public_key(self) -> PublicKey: ...
+
+    @property
+    def in_quarantine(self) -> bool:
+        """True while it is not known how far the key has signed: nothing is signed."""
+        ...
+
+    def sign(self, record: VoteRecord) -> Signature:
+        """Make `record` durable and sign its payload hash. Raises `SigningRefused`, `StorageFailure`."""
+        ...
+
+    def height_decided(self, height: int) -> None:
+        """The records of `height` and below are no longer needed."""
+        ...
+
+    def leave_quarantine(self) -> None:
+        """Sign again, above everything seen."""
+        ...
+
+
+class LocalSigner:
+    """The key in this process."""
+
+    def __init__(self, key: SigningKey, state: SigningState) -> None:
+        self._key = key
+        self._state = state
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._key.public_key
+
+    @property
+    def in_quarantine(self) -> bool:
+        return self._state.in_quarantine
+
+    @property
+    def recovery(self) -> RecoveredSigner | Quarantine:
+        """What the start found in journal and watermark."""
+        return self._state.recovery
+
+    def recovered(self, lock_wtxids: tuple[bytes, ...] | None) -> Recovered | None:
+        """What the engine is told with its first height; None while in quarantine or when nothing was found.
+
+        `lock_wtxids` is the stored list of the block that the recovered lock names, if any."""
+        recovery = self._state.recovery
+        if isinstance(recovery, Quarantine):
+            return None
+        return Recovered(recovery.records, recovery.watermark, lock_wtxids)
+
+    def sign(self, record: VoteRecord) -> Signature:
+        self._state.record(record)
+        return self._key.sign(record.payload_hash)
+
+    def height_decided(self, height: int) -> None:
+        self._state.height_decided(height)
+
+    def leave_quarantine(self) -> None:
+        self._state.leave_quarantine()
+
+    def close(self) -> None:
+        """Close the files. Idempotent."""
+        self._state.close()

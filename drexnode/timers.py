@@ -1,0 +1,48 @@
+"""The engine's timers on trio's clock: one of each kind, never dropped, whatever queue is full.
+
+A single task sleeps until the nearest deadline. Setting a timer again replaces it; an expired one is handed
+to the callback in the same trio thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import trio
+
+from consensus.inputs import Timer, TimerKind
+
+
+class Timers:
+    """Deadlines by kind. `run` must be running for any of them to expire."""
+
+    def __init__(self, expired: Callable[[Timer], None]) -> None:
+        self._expired = expired
+        self._deadlines: dict[TimerKind, tuple[float, Timer]] = {}
+        self._changed = trio.Event()
+
+    def set(self, timer: Timer, delay_ms: int) -> None:
+        """Start the timer of this kind anew: it expires after `delay_ms`."""
+        self._deadlines[timer.kind] = (trio.current_time() + delay_ms / 1000, timer)
+        self._changed.set()
+
+    def cancel(self, kind: TimerKind) -> None:
+        """Stop the timer of this kind, if one runs."""
+        self._deadlines.pop(kind, None)
+
+    async def run(self) -> None:
+        """Expire timers until cancelled."""
+        while True:
+            self._changed = trio.Event()
+            nearest = min((deadline for deadline, _ in self._deadlines.values()), default=math.inf)
+            with trio.move_on_at(nearest):
+                await self._changed.wait()
+            self._expire_due(trio.current_time())
+
+    def _expire_due(self, now: float) -> None:
+        due = sorted((item for item in self._deadlines.values() if item[0] <= now), key=lambda item: item[0])
+        for deadline, timer in due:
+            if self._deadlines.get(timer.kind) == (deadline, timer):
+                del self._deadlines[timer.kind]
+                self._expired(timer)
