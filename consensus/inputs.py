@@ -174,12 +174,12 @@ class TipReported(_Value, frozen=True):
     height: int
 
 
-Input = (
+# What concerns the height being worked on; ignored before the first StartHeight.
+HeightInput = (
     MessageReceived
     | VoteSigned
     | Verdict
     | TimerExpired
-    | StartHeight
     | BlockBuilt
     | BlockFetched
     | BlockSynced
@@ -188,3 +188,5 @@ Input = (
     | SigningFailed
     | TipReported
 )
+
+Input = HeightInput | StartHeight
