@@ -214,8 +214,8 @@ def _declared() -> Iterator[KeySpec]:
 
 KEYS: dict[str, KeySpec] = {spec.name: spec for spec in _declared()}
 _VARIABLES = {spec.variable: spec for spec in KEYS.values()}
-# Variables the command line reads itself; they are no configuration keys.
-_OTHER_VARIABLES = frozenset({"DREX_HOME", "DREX_DIR", "DREX_RPC"})
+# Read by the command line and by crash tests; no configuration keys.
+_OTHER_VARIABLES = frozenset({"DREX_HOME", "DREX_DIR", "DREX_RPC", "DREX_FAILPOINT", "DREX_KEYSTORE"})
 
 
 def _suggest(name: str, known: list[str]) -> str:

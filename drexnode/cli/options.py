@@ -1,0 +1,97 @@
+"""Options that many commands share, and command classes whose help ends in an example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class ExampleCommand(click.Command):
+    """A command that shows an example at the end of its help."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write_text(line)
+
+
+class ExampleGroup(click.Group):
+    """A group that shows an example at the end of its help."""
+
+    command_class = ExampleCommand
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example."""
+        with formatter.section("Example"):
+            for line in self.example.splitlines():
+                formatter.write_text(line)
+
+
+def as_output(command: F) -> F:
+    """`-o table|json`, passed as `as_json`."""
+    option = click.option(
+        "-o",
+        "--output",
+        "as_json",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        callback=lambda ctx, param, value: value == "json",
+        help="Form of the data on stdout.",
+    )
+    return option(command)
+
+
+def at_node(command: F) -> F:
+    """`--rpc`, `--home`, `--dir`: how a node is found; passed as `node`, a `NodeChoice`."""
+
+    def collect(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        ctx.meta.setdefault("drexnode.node", {})[param.name] = value
+        return value
+
+    options = [
+        click.option(
+            "--rpc", envvar="DREX_RPC", metavar="URL", expose_value=False, callback=collect,
+            help="A node's RPC.",
+        ),
+        click.option(
+            "--home", envvar="DREX_HOME", metavar="DIR", expose_value=False, callback=collect,
+            type=click.Path(path_type=Path), help="A node's home.",
+        ),
+        click.option(
+            "--dir", envvar="DREX_DIR", metavar="DIR", expose_value=False, callback=collect,
+            type=click.Path(path_type=Path), help="A devnet's folder; its wallets are known by name. [default: devnet]",
+        ),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def a_home(command: F) -> F:
+    """`--home DIR`, default `.`, passed as `home`."""
+    option = click.option(
+        "--home",
+        envvar="DREX_HOME",
+        type=click.Path(path_type=Path),
+        default=Path("."),
+        show_default=True,
+        metavar="DIR",
+        help="The node's home.",
+    )
+    return option(command)

@@ -1,0 +1,138 @@
+"""What the command line prints: data on stdout as a table or JSON, messages and errors on stderr.
+
+JSON always carries `schema_version`. An error names a stable code, its cause, the evidence and the next command,
+and ends the process with the documented exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from primitives.errors import DrexError
+
+SCHEMA_VERSION = 1
+
+OK = 0
+FAILURE = 1
+USAGE = 2
+CONFIGURATION = 3
+NOT_SYNCED = 4
+UNREACHABLE = 5
+REJECTED = 6
+CORRUPT = 7
+UNSAFE = 8
+TRY_AGAIN = 75
+
+_EXIT_OF_CODE = {
+    "NODE_UNREACHABLE": UNREACHABLE,
+    "NODE_NOT_READY": NOT_SYNCED,
+    "NODE_SYNCING": NOT_SYNCED,
+    "NODE_OBSERVER": REJECTED,
+    "KEY_EXPOSED": UNSAFE,
+    "KEY_EXISTS": UNSAFE,
+    "HOME_EXISTS": UNSAFE,
+    "DEVNET_EXISTS": UNSAFE,
+    "TX_NOT_FINAL": TRY_AGAIN,
+    "RPC_RATE_LIMITED": TRY_AGAIN,
+    "RPC_TOO_MANY_WAITERS": TRY_AGAIN,
+    "STORAGE_CORRUPT": CORRUPT,
+    "AMOUNT_INVALID": USAGE,
+    "ADDRESS_INVALID": USAGE,
+}
+_EXIT_OF_FAMILY = {
+    "TX": REJECTED,
+    "CONFIG": CONFIGURATION,
+    "GENESIS": CONFIGURATION,
+    "KEY": CONFIGURATION,
+    "RPC_PORT": CONFIGURATION,
+    "RPC_CANNOT": CONFIGURATION,
+    "STORAGE": TRY_AGAIN,
+}
+_NEXT = {
+    "NODE_UNREACHABLE": "drexnode devnet status, or name a node with --rpc URL",
+    "NODE_OBSERVER": "send to a validator or a full node with --rpc URL",
+    "CONFIG_UNKNOWN_KEY": "drexnode config show",
+    "CONFIG_BAD_VALUE": "drexnode config show",
+    "RPC_PORT_IN_USE": "drexnode start --set rpc.port=PORT",
+    "TX_NOT_FINAL": "drexnode tx wait TXID, or drexnode status to see why no block comes",
+    "TX_DOUBLE_SPEND": "drexnode query utxos ADDRESS",
+    "WALLET_FUNDS": "drexnode query balance NAME",
+    "WALLET_UNKNOWN": "drexnode keys list",
+    "WALLET_TOO_MANY_COINS": "drexnode tx consolidate NAME",
+}
+
+
+class CliError(DrexError):
+    """An error of the command line itself. `data["next"]` names the next command."""
+
+
+def exit_code(error: DrexError) -> int:
+    """The documented exit code of an error."""
+    if error.code in _EXIT_OF_CODE:
+        return _EXIT_OF_CODE[error.code]
+    for family, code in _EXIT_OF_FAMILY.items():
+        if error.code.startswith(f"{family}_"):
+            return code
+    return FAILURE
+
+
+def show_error(error: DrexError, *, as_json: bool) -> None:
+    """Write an error to stderr."""
+    evidence = {key: _plain(value) for key, value in error.data.items() if key != "next"}
+    following = error.data.get("next", _NEXT.get(error.code))
+    if as_json:
+        body = {"code": error.code, "message": error.message, "evidence": evidence, "next": following}
+        document = {"schema_version": SCHEMA_VERSION, "error": body}
+        click.echo(json.dumps(document, ensure_ascii=False), err=True)
+        return
+    click.echo(f"error {error.code}: {error.message}", err=True)
+    for key, value in evidence.items():
+        click.echo(f"  {key}: {value}", err=True)
+    if following:
+        click.echo(f"  next: {following}", err=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def show_json(data: Mapping[str, Any]) -> None:
+    """Write one JSON document to stdout, `schema_version` first."""
+    document = {"schema_version": SCHEMA_VERSION, **{key: _plain(value) for key, value in data.items()}}
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def show_pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    """Write names and values, one pair a line, aligned."""
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        click.echo(f"{name.ljust(width)}  {'-' if value is None else value}")
+
+
+def show_table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> None:
+    """Write a table; columns whose place is in `right` are right-aligned. Nothing is cut off."""
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[place]) for line in [list(heads), *cells]) for place in range(len(heads))]
+    for number, line in enumerate([list(heads), *cells]):
+        padded = [
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        text = "  ".join(padded).rstrip()
+        click.echo(click.style(text, bold=True) if number == 0 and sys.stdout.isatty() else text)
+
+
+def note(message: str) -> None:
+    """Write a message for a person to stderr."""
+    click.echo(message, err=True)

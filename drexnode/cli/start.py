@@ -1,0 +1,114 @@
+"""`drexnode start`: run a node until it is stopped.
+
+SIGTERM and Ctrl-C stop it in order: no new work, stores closed, exit 0. A failing disk ends with 75 (try again
+after the cause is gone), a broken promise of the program or corrupt data with 7, a bad configuration with 3.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from drexnode.cli.options import ExampleCommand, a_home
+from drexnode.cli.output import CONFIGURATION, CORRUPT, FAILURE, OK, TRY_AGAIN
+from drexnode.config import ConfigError, NodeConfig, load_config
+
+
+@click.command("start", cls=ExampleCommand, example="drexnode start --home node --set rpc.port=26650")
+@a_home
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A configuration key; repeatable.")
+@click.pass_context
+def command(ctx: click.Context, home: Path, settings: tuple[str, ...]) -> int:
+    """Run a node until it is stopped."""
+    flags = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise click.UsageError(f"--set wants KEY=VALUE, not {setting!r}", ctx)
+        flags[name] = value
+    return run(load_config(home, flags))
+
+
+def run(config: NodeConfig) -> int:
+    """Check the home, set logs up, run the node; returns the exit code."""
+    from drexnode.home import check_home
+    from drexnode.telemetry import get_logger, setup_logging
+
+    check_home(config)
+    setup_logging(config.log.level, config.log.format, node=config.node.name)
+    log = get_logger("start")
+    code = _run_until_stopped(config)
+    log.info("node.stopped", exit_code=code)
+    return code
+
+
+def _run_until_stopped(config: NodeConfig) -> int:
+    import trio
+
+    from drexnode.telemetry import get_logger
+
+    log = get_logger("start")
+    try:
+        trio.run(_main, config)
+    except BaseException as error:
+        failure = _cause(error)
+        if isinstance(failure, KeyboardInterrupt):
+            return OK
+        code = _exit_code(failure)
+        log.error("node.failed", exit_code=code, error=str(failure), exc_info=error if code == FAILURE else None)
+        return code
+    return OK
+
+
+async def _main(config: NodeConfig) -> None:
+    import signal
+
+    import trio
+
+    from drexnode.node import run_node
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope, (signal.SIGTERM, signal.SIGINT))
+        await run_node(config)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(scope: object, signals: tuple[int, ...]) -> None:
+    import trio
+
+    from drexnode.telemetry import get_logger
+
+    assert isinstance(scope, trio.CancelScope)
+    with trio.open_signal_receiver(*signals) as received:
+        async for number in received:
+            get_logger("start").info("node.stopping", signal=number)
+            scope.cancel()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The one error that matters: of a group, a failure before a cancellation."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    causes = [_cause(item) for item in error.exceptions]
+    return sorted(causes, key=_weight)[0]
+
+
+def _weight(error: BaseException) -> int:
+    from primitives.errors import DrexError
+
+    return 0 if isinstance(error, DrexError) else 1 if isinstance(error, Exception) else 2
+
+
+def _exit_code(error: BaseException) -> int:
+    from primitives.errors import InvariantViolation, StorageFailure
+
+    if isinstance(error, ConfigError):
+        return CONFIGURATION
+    if isinstance(error, StorageFailure):
+        return CORRUPT if "CORRUPT" in error.code else TRY_AGAIN
+    if isinstance(error, InvariantViolation):
+        return CORRUPT
+    return FAILURE
+
+

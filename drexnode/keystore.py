@@ -1,0 +1,183 @@
+"""Keys in files: plain seeds for a node, encrypted seeds for people (docs/keys.md).
+
+Every file is made new with mode 0600, written whole or not at all, and never overwritten. A plain key is the
+seed's 64 hex characters and a newline; a file that others can read is refused. An encrypted key is JSON:
+Argon2id stretches the passphrase, XSalsa20-Poly1305 (secretbox) seals the seed, so a wrong passphrase or a
+flipped bit is noticed, never used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from primitives.errors import DrexError
+from primitives.keys import SEED_BYTES, SigningKey
+
+KEY_SUFFIX = ".key.json"
+KEYSTORE_VERSION = 1
+MAX_KEY_FILE_BYTES = 4096
+MAX_MEMORY_BYTES = 1 << 30
+MAX_PASSES = 16
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class KeyFailure(DrexError):
+    """A key can't be made, read or unlocked. Codes KEY_*."""
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Make a file of mode 0600 that did not exist, durably. Raises `KeyFailure` KEY_EXISTS."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeyFailure("KEY_EXISTS", f"{path} exists and is not overwritten", path=str(path)) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_secret(path: Path) -> bytes:
+    """Read a file only its owner can read. Raises `KeyFailure` KEY_MISSING, KEY_EXPOSED, KEY_MALFORMED."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise KeyFailure("KEY_MISSING", f"{path}: {error.strerror}", path=str(path)) from None
+    if stat.S_IMODE(mode) & 0o077:
+        message = f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}); run: chmod 600 {path}"
+        raise KeyFailure("KEY_EXPOSED", message, path=str(path))
+    if path.stat().st_size > MAX_KEY_FILE_BYTES:
+        raise KeyFailure("KEY_MALFORMED", f"{path} is too large to be a key", path=str(path))
+    return path.read_bytes()
+
+
+def write_plain_key(path: Path, seed: bytes) -> None:
+    """Write a node's seed: 64 hex characters. Raises `KeyFailure`."""
+    write_secret(path, seed.hex().encode() + b"\n")
+
+
+def read_plain_key(path: Path) -> SigningKey:
+    """Read a node's key. Raises `KeyFailure`."""
+    text = read_secret(path).strip()
+    try:
+        seed = bytes.fromhex(text.decode("ascii"))
+        if len(seed) != SEED_BYTES:
+            raise ValueError
+    except ValueError:
+        message = f"{path} is not a seed of {2 * SEED_BYTES} hex characters"
+        raise KeyFailure("KEY_MALFORMED", message, path=str(path)) from None
+    return SigningKey(seed)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An encrypted key as it lies in the keystore: what can be seen without its passphrase."""
+
+    name: str
+    public_key: bytes
+    path: Path
+
+
+class Keystore:
+    """A folder of encrypted keys, one file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        """Names of all keys, ascending."""
+        return sorted(path.name.removesuffix(KEY_SUFFIX) for path in self.folder.glob(f"*{KEY_SUFFIX}"))
+
+    def show(self, name: str) -> StoredKey:
+        """What is public about a key. Raises `KeyFailure` KEY_MISSING, KEY_MALFORMED."""
+        document = self._read(name)
+        return StoredKey(name, _field(document, "public_key", 32, self._path(name)), self._path(name))
+
+    def add(self, name: str, seed: bytes, passphrase: bytes, *, sensitive: bool = True) -> StoredKey:
+        """Encrypt a seed under a new name. `sensitive` False stretches less (tests, throw-away keys)."""
+        from nacl import pwhash, secret, utils
+
+        if NAME.fullmatch(name) is None:
+            message = f"{name[:64]!r} is no key name: letters, digits, '.', '_' and '-', at most 64"
+            raise KeyFailure("KEY_NAME_INVALID", message)
+        ops = pwhash.argon2id.OPSLIMIT_MODERATE if sensitive else pwhash.argon2id.OPSLIMIT_MIN
+        memory = pwhash.argon2id.MEMLIMIT_MODERATE if sensitive else pwhash.argon2id.MEMLIMIT_MIN
+        salt = utils.random(pwhash.argon2id.SALTBYTES)
+        nonce = utils.random(secret.SecretBox.NONCE_SIZE)
+        key = pwhash.argon2id.kdf(secret.SecretBox.KEY_SIZE, passphrase, salt, opslimit=ops, memlimit=memory)
+        sealed = secret.SecretBox(key).encrypt(seed, nonce).ciphertext
+        document = {
+            "version": KEYSTORE_VERSION,
+            "name": name,
+            "public_key": SigningKey(seed).public_key.hex(),
+            "kdf": {"name": "argon2id", "passes": ops, "memory_bytes": memory, "salt": salt.hex()},
+            "cipher": {"name": "xsalsa20-poly1305", "nonce": nonce.hex(), "text": sealed.hex()},
+        }
+        write_secret(self._path(name), json.dumps(document, indent=2).encode() + b"\n")
+        return self.show(name)
+
+    def unlock(self, name: str, passphrase: bytes) -> SigningKey:
+        """Decrypt a key. Raises `KeyFailure` KEY_WRONG_PASSPHRASE, KEY_MISSING, KEY_MALFORMED."""
+        from nacl import exceptions, pwhash, secret
+
+        path, document = self._path(name), self._read(name)
+        kdf, cipher = document.get("kdf"), document.get("cipher")
+        if not isinstance(kdf, dict) or not isinstance(cipher, dict) or kdf.get("name") != "argon2id":
+            raise _malformed(path)
+        passes, memory = kdf.get("passes"), kdf.get("memory_bytes")
+        if not (isinstance(passes, int) and 1 <= passes <= MAX_PASSES):
+            raise _malformed(path)
+        if not (isinstance(memory, int) and 8192 <= memory <= MAX_MEMORY_BYTES):
+            raise _malformed(path)
+        salt = _field(kdf, "salt", pwhash.argon2id.SALTBYTES, path)
+        nonce = _field(cipher, "nonce", secret.SecretBox.NONCE_SIZE, path)
+        text = _field(cipher, "text", SEED_BYTES + secret.SecretBox.MACBYTES, path)
+        size = secret.SecretBox.KEY_SIZE
+        key = pwhash.argon2id.kdf(size, passphrase, salt, opslimit=passes, memlimit=memory)
+        try:
+            signing_key = SigningKey(secret.SecretBox(key).decrypt(text, nonce))
+        except exceptions.CryptoError:
+            message = f"the passphrase does not open {name}"
+            raise KeyFailure("KEY_WRONG_PASSPHRASE", message, name=name) from None
+        if signing_key.public_key != self.show(name).public_key:
+            raise KeyFailure("KEY_MALFORMED", f"{path}: its public key is another one", path=str(path))
+        return signing_key
+
+    def _path(self, name: str) -> Path:
+        if NAME.fullmatch(name) is None:
+            raise KeyFailure("KEY_MISSING", f"there is no key {name[:64]!r} in {self.folder}")
+        return self.folder / f"{name}{KEY_SUFFIX}"
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self._path(name)
+        if not path.exists():
+            known = ", ".join(self.names()) or "none"
+            raise KeyFailure("KEY_MISSING", f"there is no key {name!r} in {self.folder} (there: {known})")
+        try:
+            document = json.loads(read_secret(path))
+        except ValueError:
+            raise _malformed(path) from None
+        if not isinstance(document, dict) or document.get("version") != KEYSTORE_VERSION:
+            raise _malformed(path)
+        return document
+
+
+def _field(document: dict[str, Any], name: str, size: int, path: Path) -> bytes:
+    try:
+        value = bytes.fromhex(document[name])
+    except (LookupError, TypeError, ValueError):
+        raise _malformed(path) from None
+    if len(value) != size:
+        raise _malformed(path)
+    return value
+
+
+def _malformed(path: Path) -> KeyFailure:
+    return KeyFailure("KEY_MALFORMED", f"{path} is not a key of this version", path=str(path))
