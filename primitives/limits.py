@@ -96,8 +96,8 @@ REQUEST_SERVE_SECONDS = 30
 
 # --- network: connections
 HANDSHAKE_SECONDS = 5
-MAX_HANDSHAKES = 32
-MAX_HANDSHAKES_PER_ADDRESS = 8
+MAX_HANDSHAKES = 64
+MAX_HANDSHAKES_PER_ADDRESS = 32
 MAX_PEER_STREAMS = 16
 YAMUX_WINDOW_BYTES = MIB
 YAMUX_BATCH_BYTES = 65_000
@@ -105,7 +105,7 @@ YAMUX_CONTROL_BYTES = 64 * KIB
 PING_INTERVAL_SECONDS = 2
 PING_MISSES = 3
 DIAL_BACKOFF_MIN_MS = 250
-DIAL_BACKOFF_MAX_MS = 15_000
+DIAL_BACKOFF_MAX_MS = 5_000
 
 # --- network: what a peer may send, a second and at once
 BUDGET_BYTES_PER_SECOND = 32 * MIB
@@ -180,6 +180,7 @@ SYNC_GROUP_TRANSACTIONS = 1024  # about this many are verified as one batch
 SYNC_GROUPS_AHEAD = 2  # batches verified ahead of the one being executed
 SYNC_PATIENCE_MS = 1_000  # how long a validator leaves the next height to its own consensus
 SYNC_LIVE_BLOCKS = 2  # so few missing blocks are no catching up
+SYNC_FAR_BLOCKS = 4  # so many missing blocks, and a validator does not wait for its consensus
 SYNC_REPORT_MS = 2_000
 
 # --- heads
