@@ -123,7 +123,7 @@ def _check_node(condition: Condition, depth: int) -> int:
     if not 1 <= condition.needed <= len(children) <= MAX_CONDITION_LEAVES:
         codes.refuse(
             codes.CONDITION_INVALID,
-            f"threshold {condition.needed} of {len(children)}, expected 1 <= k <= n <= {MAX_CONDITION_LEAVES}",
+            f"threshold {condition.needed} of {len(children)}, not 1 <= k <= n <= {MAX_CONDITION_LEAVES}",
         )
     if any(left >= right for left, right in pairwise(encode(child) for child in children)):
         codes.refuse(codes.CONDITION_INVALID, "a threshold's conditions are not sorted and distinct")

@@ -1,4 +1,4 @@
-"""What each kind carries in `payload`, and the acts of the registry. Arrays as in docs/encodings.md, "Payloads".
+"""What each kind carries in `payload`, and the acts of the registry (docs/encodings.md, "Payloads").
 
 Kinds 1 to 4 carry the revealed conditions of output locks; the other kinds a record named here. Texts and
 byte strings have their bounds in the types, so whatever decodes is small.
@@ -279,7 +279,7 @@ class RestoreWallet(Record, frozen=True, tag=17):
 
 
 class RegisterNode(Record, frozen=True, tag=18):
-    """BCB permits a peer; `validator_key` (32 bytes) for role validator, else empty. Replaces an old entry."""
+    """BCB permits a peer, or changes its entry; `validator_key` (32 bytes) for role validator, else empty."""
 
     peer_id: PeerIdBytes
     role: NodeRole
@@ -351,10 +351,10 @@ Conditions = tuple[Condition, ...]
 Payload = Conditions | Freeze | Unfreeze | Move | RegistryAct | ValidatorVote
 
 PAYLOAD_TYPES: dict[Kind, type] = {
-    Kind.EMISSION: tuple[Condition, ...],  # type: ignore[dict-item]
-    Kind.TRANSFER: tuple[Condition, ...],  # type: ignore[dict-item]
-    Kind.BURN: tuple[Condition, ...],  # type: ignore[dict-item]
-    Kind.INTERBANK_TRANSFER: tuple[Condition, ...],  # type: ignore[dict-item]
+    Kind.EMISSION: tuple[Condition, ...],
+    Kind.TRANSFER: tuple[Condition, ...],
+    Kind.BURN: tuple[Condition, ...],
+    Kind.INTERBANK_TRANSFER: tuple[Condition, ...],
     Kind.FREEZE: Freeze,
     Kind.UNFREEZE: Unfreeze,
     Kind.MOVE: Move,

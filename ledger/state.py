@@ -111,7 +111,7 @@ class StateView:
         self._base = base
         self._current: dict[bytes, bytes | None] = {}  # every key read or written, as it is now
         self._old: dict[bytes, bytes | None] = {}  # the base's value of every key written
-        self._log: list[tuple[bytes, bytes | None]] = []  # undo: key, value before the write
+        self._log: list[tuple[bytes, bytes | None, bool]] = []  # undo: key, value before, first write of it
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key` after the writes so far, or None."""
@@ -123,9 +123,10 @@ class StateView:
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write `value` under `key`; None deletes."""
         before = self.get(key)
-        if key not in self._old:
+        first = key not in self._old
+        if first:
             self._old[key] = before
-        self._log.append((key, before))
+        self._log.append((key, before, first))
         self._current[key] = value
 
     def delete(self, key: bytes) -> None:
@@ -139,11 +140,13 @@ class StateView:
     def rollback(self, mark: int) -> None:
         """Undo every write after `mark`, as if it had never been."""
         while len(self._log) > mark:
-            key, before = self._log.pop()
+            key, before, first = self._log.pop()
             self._current[key] = before
+            if first:
+                del self._old[key]
 
     def spent_here(self, key: bytes) -> bool:
-        """True when this view made or read an entry under `key` and removed it since."""
+        """True when this view removed the entry under `key`, its own or the base's."""
         return key in self._old and self._current[key] is None
 
     def delta(self) -> StateDelta:

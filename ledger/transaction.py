@@ -8,7 +8,8 @@ Bytes and ids: docs/encodings.md, "Transactions".
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -100,7 +101,9 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_wire = msgspec.msgpack.Decoder(tuple[Body, Witness], strict=True).decode
-_payload_decoders = {int(kind): msgspec.msgpack.Decoder(PAYLOAD_TYPES[kind]).decode for kind in Kind}
+_payload_decoders: dict[int, Callable[[bytes], Payload]] = {
+    int(kind): msgspec.msgpack.Decoder(PAYLOAD_TYPES[kind]).decode for kind in Kind
+}
 
 
 def decode_transaction(data: bytes, chain_id: bytes) -> Transaction:
@@ -164,7 +167,7 @@ def _decode_payload(body: Body) -> Payload:
         raise DecodeError(_words(error), code=codes.PAYLOAD_INVALID) from None
     if encode(payload) != raw:
         raise DecodeError("the payload is not the canonical encoding", code=codes.NONCANONICAL)
-    return cast(Payload, payload)
+    return payload
 
 
 def _refuse_unknown(data: bytes) -> None:
