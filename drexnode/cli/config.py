@@ -36,8 +36,8 @@ def show(home: Path, origin: bool, as_json: bool) -> None:
         }
         show_json({"home": str(config.home), "keys": shown})
     elif origin:
-        rows = [(name, _text(value), config.origins[name]) for name, value in values.items()]
-        show_table(("KEY", "VALUE", "ORIGIN"), rows)
+        rows = [(name, config.origins[name], _text(value)) for name, value in values.items()]
+        show_table(("KEY", "ORIGIN", "VALUE"), rows)
     else:
         show_pairs([(name, _text(value)) for name, value in values.items()])
 

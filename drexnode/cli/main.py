@@ -1,7 +1,8 @@
-"""The root of the command line. `--help` imports nothing but Click: subcommands are loaded when they are called.
+"""The root of the command line. `--help` imports nothing but Click: subcommands are loaded when they are
+called.
 
-Every error that leaves a command is shown by its code, cause, evidence and next command, and becomes an exit code
-(docs/cli.md); a traceback is a bug.
+Every error that leaves a command is shown by its code, cause, evidence and next command, and becomes an exit
+code (docs/cli.md); a traceback is a bug.
 """
 
 from __future__ import annotations

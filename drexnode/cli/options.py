@@ -75,7 +75,7 @@ def at_node(command: F) -> F:
         ),
         click.option(
             "--dir", envvar="DREX_DIR", metavar="DIR", expose_value=False, callback=collect,
-            type=click.Path(path_type=Path), help="A devnet's folder; its wallets are known by name. [default: devnet]",
+            type=click.Path(path_type=Path), help="A devnet's folder, with its wallets. [default: devnet]",
         ),
     ]  # fmt: skip
     for option in reversed(options):

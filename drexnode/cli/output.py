@@ -1,7 +1,7 @@
 """What the command line prints: data on stdout as a table or JSON, messages and errors on stderr.
 
-JSON always carries `schema_version`. An error names a stable code, its cause, the evidence and the next command,
-and ends the process with the documented exit code.
+JSON always carries `schema_version`. An error names a stable code, its cause, the evidence and the next
+command, and ends the process with the documented exit code.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ def with_passphrase(command: F) -> F:
 
 
 def passphrase(file: Path | None, descriptor: int | None, *, confirm: bool = False) -> bytes:
-    """The passphrase, without its line end. Raises `KeyFailure` KEY_NO_PASSPHRASE when nobody can be asked."""
+    """The passphrase, without its line end. Raises `KeyFailure` KEY_NO_PASSPHRASE when nobody can be
+    asked.
+    """
     secret = _from_source(file, descriptor)
     if secret is None:
         if not sys.stdin.isatty():
@@ -68,7 +70,9 @@ def _read_descriptor(descriptor: int) -> bytes:
 
 
 def read_seed(file: Path | None, descriptor: int | None) -> bytes:
-    """A seed of 64 hex characters from a file of mode 0600, a descriptor, or a prompt. Raises `KeyFailure`."""
+    """A seed of 64 hex characters from a file of mode 0600, a descriptor, or a prompt. Raises
+    `KeyFailure`.
+    """
     text = _from_source(file, descriptor)
     if text is None:
         if not sys.stdin.isatty():

@@ -1,11 +1,13 @@
 """`drexnode start`: run a node until it is stopped.
 
-SIGTERM and Ctrl-C stop it in order: no new work, stores closed, exit 0. A failing disk ends with 75 (try again
-after the cause is gone), a broken promise of the program or corrupt data with 7, a bad configuration with 3.
+SIGTERM and Ctrl-C stop it in order: no new work, stores closed, exit 0. A failing disk ends with 75 (try
+again after the cause is gone), a broken promise of the program or corrupt data with 7, a bad configuration
+with 3.
 """
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -17,7 +19,9 @@ from drexnode.config import ConfigError, NodeConfig, load_config
 
 @click.command("start", cls=ExampleCommand, example="drexnode start --home node --set rpc.port=26650")
 @a_home
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A configuration key; repeatable.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A configuration key; repeatable."
+)
 @click.pass_context
 def command(ctx: click.Context, home: Path, settings: tuple[str, ...]) -> int:
     """Run a node until it is stopped."""
@@ -56,14 +60,14 @@ def _run_until_stopped(config: NodeConfig) -> int:
         if isinstance(failure, KeyboardInterrupt):
             return OK
         code = _exit_code(failure)
-        log.error("node.failed", exit_code=code, error=str(failure), exc_info=error if code == FAILURE else None)
+        log.error(
+            "node.failed", exit_code=code, error=str(failure), exc_info=error if code == FAILURE else None
+        )
         return code
     return OK
 
 
 async def _main(config: NodeConfig) -> None:
-    import signal
-
     import trio
 
     from drexnode.node import run_node
@@ -74,7 +78,7 @@ async def _main(config: NodeConfig) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _stop_on_signal(scope: object, signals: tuple[int, ...]) -> None:
+async def _stop_on_signal(scope: object, signals: tuple[signal.Signals, ...]) -> None:
     import trio
 
     from drexnode.telemetry import get_logger
@@ -110,5 +114,3 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, InvariantViolation):
         return CORRUPT
     return FAILURE
-
-

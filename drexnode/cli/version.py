@@ -11,7 +11,16 @@ from drexnode.cli.options import ExampleCommand, as_output
 from drexnode.cli.output import show_json, show_pairs
 from drexnode.version import VERSION
 
-PARTS = ("libp2p", "plyvel", "trio", "msgspec", "PyNaCl", "py-ed25519-zebra-bindings", "starlette", "Hypercorn")
+PARTS = (
+    "libp2p",
+    "plyvel",
+    "trio",
+    "msgspec",
+    "PyNaCl",
+    "py-ed25519-zebra-bindings",
+    "starlette",
+    "Hypercorn",
+)
 
 
 @click.command("version", cls=ExampleCommand, example="drexnode version -o json")

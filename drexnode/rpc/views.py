@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from drexnode.rpc.api import (
     AssetInfo,
     NodeIdentity,
@@ -18,6 +16,8 @@ from drexnode.rpc.api import (
     TransactionState,
     UnspentOutput,
 )
+from ledger.genesis import decode_genesis
+from ledger.genesis_json import document_to_json
 from ledger.locks import key_lock
 from ledger.transaction import Output, Transaction, decode_transaction
 from primitives.address import encode_address
@@ -188,18 +188,10 @@ def asset_view(item: AssetInfo, identity: NodeIdentity) -> dict[str, Any]:
 
 
 def genesis_view(identity: NodeIdentity) -> dict[str, Any]:
-    """The genesis document: exact bytes in hex, and their plain view (byte strings in hex)."""
+    """The genesis document: its exact bytes in hex, whose hash is the chain id, and its JSON view."""
     return {
         "network": identity.network,
         "chain_id": identity.chain_id.hex(),
         "document": identity.genesis.hex(),
-        "view": _plain(msgspec.msgpack.decode(identity.genesis)),
+        "view": document_to_json(decode_genesis(identity.genesis)),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
