@@ -55,7 +55,7 @@ DISK_FLOOR_BYTES = 256 * MIB  # less free space than this: stop
 DISK_LOW_BYTES = 512 * MIB  # less free space than this: stop proposing
 DISK_RESERVE_BYTES = 64 * MIB
 MAX_PAGE_ITEMS = 1000  # rows in one page of a query
-HOT_SET_SHARDS = 4096
+HOT_SET_SHARDS = 1024
 CURSOR_VIEWS = 16  # past heights whose state is held for the cursors that were given out there
 MAX_SPENDER_SEARCH = 1000  # entries of a lock's history read to say who spent an output
 STORAGE_ROWS_PER_SLICE = 512  # about 0.3 ms between two breaths of the event loop
@@ -187,7 +187,7 @@ SYNC_REPORT_MS = 2_000
 STATUS_INTERVAL_MS = 5_000
 STATUS_TIMEOUT_MS = 3_000
 HEAD_REPEAT_MS = 300  # between two announcements to one peer, unless this node proposed the block
-HEAD_GOSSIP_MS = 500  # between two gossiped heads
+HEAD_GOSSIP_MS = 1_000  # between two heads gossiped by one node; a gossiped message costs its receivers 5 ms
 
 # --- blocks on the wire and their execution
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
@@ -217,3 +217,28 @@ EXECUTED_BLOCKS = 4
 # --- genesis
 MAX_GENESIS_BYTES = 4 * MIB
 MAX_REGISTRY_RECORD_BYTES = 4 * KIB
+
+# --- mempool
+MEMPOOL_MAX_TRANSACTIONS = 50_000
+MEMPOOL_MAX_BYTES = 64 * MIB
+MEMPOOL_PARTICIPANT_TRANSACTIONS = 25_000
+MEMPOOL_PARTICIPANT_BYTES = 32 * MIB
+MEMPOOL_MAX_ANCESTORS = 32  # unconfirmed transactions that one may build on
+MEMPOOL_RECHECK_BLOCKS = 10  # an entry is checked again after this many blocks
+MAX_REJECTIONS = 50_000
+REJECTION_MEMORY_MS = 60 * 60 * 1000
+MAX_ORPHANS = 2_000  # transactions that wait for one they build on
+MAX_ORPHAN_BYTES = 4 * MIB
+ORPHAN_MEMORY_MS = 10_000
+
+# --- admission of transactions (drexnode/admission.py)
+BODIES_KEPT = 16_384  # recently seen transactions beside the pool
+BODIES_BYTES = 32 * MIB
+VERIFIED_MARKS = 131_072  # wtxids whose signatures were verified
+REFUSALS_KEPT = 65_536
+REFUSAL_KEPT_MS = 3_600_000
+MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
+DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
+ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
+RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
+FINALITY_SAMPLES = 64  # of a block's transactions whose latency is observed
