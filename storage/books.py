@@ -6,7 +6,9 @@ every asset a block touches, before the block is written; a difference halts the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ledger.state import OUTPUT, SUPPLY, Change, StateReader
 from ledger.supply import decode_supply
@@ -16,7 +18,6 @@ from storage.leveldb import Reader
 
 Books = Mapping[bytes, int]  # asset name -> sum of its unspent outputs, smallest units
 
-_OUTPUT = OUTPUT[0]
 _SUPPLY = SUPPLY[0]
 
 
@@ -31,35 +32,52 @@ def book_row(asset: bytes, amount: int) -> tuple[bytes, bytes]:
     return BOOK + asset, amount.to_bytes(16, "big")
 
 
-def next_books(books: Books, changes: Mapping[bytes, Change], state: StateReader) -> dict[bytes, int]:
-    """The new sums of the assets that `changes` touch, compared with the ledger's supply entries.
+@dataclass(frozen=True, slots=True)
+class OutputChanges:
+    """The outputs a delta really inserts and deletes: (state key, entry) in key order."""
 
-    `state` is the state before the changes: an output that is deleted must lie there exactly as the delta
-    says, one that is inserted must not exist yet. Raises `InvariantViolation` (SUPPLY_MISMATCH,
+    made: list[tuple[bytes, bytes]]
+    gone: list[tuple[bytes, bytes]]
+
+
+def output_changes(changes: Mapping[bytes, Change], keys: Sequence[bytes]) -> OutputChanges:
+    """Pick the outputs out of `changes`, whose sorted keys are `keys`."""
+    made: list[tuple[bytes, bytes]] = []
+    gone: list[tuple[bytes, bytes]] = []
+    for key in keys[bisect_left(keys, OUTPUT) : bisect_left(keys, after(OUTPUT))]:
+        old, new = changes[key]
+        if old is not None:
+            gone.append((key, old))
+        if new is not None:
+            made.append((key, new))
+    return OutputChanges(made, gone)
+
+
+def next_books(
+    books: Books, changes: Mapping[bytes, Change], outputs: OutputChanges, state: StateReader
+) -> dict[bytes, int]:
+    """The new sums of the assets that a delta touches, compared with the ledger's supply entries.
+
+    `state` is the state before it: an output that is deleted must lie there exactly as the delta says. (That
+    one inserted is new, the state tree has checked.) Raises `InvariantViolation` (SUPPLY_MISMATCH,
     OUTPUT_MISMATCH).
     """
     sums: dict[bytes, int] = {}
-    touched: set[bytes] = set()
     read = state.get
-    for key, (old, new) in changes.items():
-        category = key[0]
-        if category == _SUPPLY:
-            touched.add(key[1:])
-        elif category == _OUTPUT:
-            if read(key) != old:
-                raise InvariantViolation(
-                    "OUTPUT_MISMATCH", f"output {key[1:].hex()} is not what was executed"
-                )
-            if new is not None:
-                sums[new[40:]] = sums.get(new[40:], 0) + int.from_bytes(new[32:40], "big")
-            if old is not None:
-                sums[old[40:]] = sums.get(old[40:], 0) - int.from_bytes(old[32:40], "big")
+    for _, new in outputs.made:
+        asset = new[40:]
+        sums[asset] = sums.get(asset, 0) + int.from_bytes(new[32:40], "big")
+    for key, old in outputs.gone:
+        if read(key) != old:
+            raise InvariantViolation("OUTPUT_MISMATCH", f"{key[1:].hex()} is not what was executed")
+        asset = old[40:]
+        sums[asset] = sums.get(asset, 0) - int.from_bytes(old[32:40], "big")
+    touched = {key[1:] for key in changes if key[0] == _SUPPLY}
     touched.update(asset for asset, change in sums.items() if change)
     updated = {asset: books.get(asset, 0) + sums.get(asset, 0) for asset in sorted(touched)}
     for asset, unspent in updated.items():
         key = SUPPLY + asset
-        entry = changes[key][1] if key in changes else read(key)
-        check_book(asset, unspent, entry)
+        check_book(asset, unspent, changes[key][1] if key in changes else read(key))
     return updated
 
 

@@ -29,10 +29,16 @@ class StateStore:
         self._hot = HotSet(hot_set_bytes)
         self._fresh: Mapping[bytes, Change] = _NO_CHANGES  # the tip's changes, until they are settled
         self._settling: Slices[None] | None = None
+        self._view_is_kept = False
 
     @property
     def view(self) -> Snapshot:
         """The whole database as of the applied tip; valid until the next `apply`."""
+        return self._view
+
+    def keep_view(self) -> Snapshot:
+        """Take the current view over: `apply` leaves it open, and the caller closes it some day."""
+        self._view_is_kept = True
         return self._view
 
     def get(self, key: bytes) -> bytes | None:
@@ -71,7 +77,9 @@ class StateStore:
         """Make a block's durable changes the state that `get` answers from. Settles the block before."""
         self.settle_now()
         before, self._view = self._view, self._database.snapshot()
-        before.close()
+        if not self._view_is_kept:
+            before.close()
+        self._view_is_kept = False
         self._fresh = changes
         self._settling = self._settle(changes)
 
@@ -96,7 +104,8 @@ class StateStore:
 
     def close(self) -> None:
         """Release the snapshot."""
-        self._view.close()
+        if not self._view_is_kept:
+            self._view.close()
 
     def _settle(self, changes: Mapping[bytes, Change]) -> Slices[None]:
         rows = iter(changes.items())
