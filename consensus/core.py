@@ -88,7 +88,7 @@ class QbftCore:
             case TimerExpired():
                 self._on_timer(event, machine)
             case Verdict():
-                machine.on_verdict(event)
+                machine.proposals.on_verdict(event)
             case BlockBuilt():
                 machine.leader.on_built(event)
             case BlockFetched():

@@ -19,7 +19,7 @@ from consensus.messages import (
     RoundChange,
     SignedRoundChange,
 )
-from primitives.block import BlockHeader
+from primitives.block import BlockHeader, block_id
 from primitives.certificate import STEP_PROPOSAL
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Leader:
     def try_to_lead(self) -> None:
         """Propose if it is our turn, nothing is proposed or under way yet, and something is justified."""
         machine = self._machine
-        if machine.is_waiting or machine.proposal is not None:
+        if machine.is_waiting or machine.proposals.accepted is not None:
             return
         if machine.proposer_of(machine.round) != machine.setting.own_index:
             return
@@ -81,7 +81,7 @@ class Leader:
         if proof is None:
             self._build(changes)
             return
-        candidate = machine.candidates.get(proof.block_id)
+        candidate = machine.proposals.candidates.get(proof.block_id)
         if candidate is not None and candidate.is_valid:
             self._propose(candidate.header, candidate.wtxids, changes, proof)
             return
@@ -104,9 +104,9 @@ class Leader:
         if changes is None or (built.height, built.round) != (machine.height, machine.round):
             return
         self._building = None
-        if machine.proposal is not None:
+        if machine.proposals.accepted is not None:
             return
-        fault = machine.header_fault(built.header, built.wtxids)
+        fault = machine.proposals.header_fault(built.header, built.wtxids)
         if not fault and machine.setting.own_index != machine.verifier.validators.index_of(
             built.header.proposer
         ):
@@ -114,7 +114,7 @@ class Leader:
         if fault:
             machine.outbox.reject(PeerId(""), "OWN_BLOCK_INVALID", fault)
             return
-        machine.add_own_block(built.header, built.wtxids)
+        machine.proposals.add_candidate(block_id(built.header), built.header, built.wtxids, is_valid=True)
         self._propose(built.header, built.wtxids, changes, None)
 
     def on_fetched(self, fetched: BlockFetched) -> None:

@@ -21,6 +21,7 @@ from primitives.certificate import (
     STEP_PROPOSAL,
     STEP_ROUND_CHANGE,
     CommitCertificate,
+    commit_sighash,
     vote_sighash,
 )
 from primitives.codec import Record, decode, encode
@@ -172,6 +173,17 @@ def round_change_sighash(domain: bytes, height: int, round: int, prepared: Claim
 def proposal_sighash(domain: bytes, height: int, round: int, block_id: bytes) -> bytes:
     """The 32 bytes a PROPOSAL signs."""
     return vote_sighash(domain, STEP_PROPOSAL, height, round, block_id)
+
+
+def vote_payload_hash(domain: bytes, vote: Vote) -> bytes:
+    """The 32 bytes the author of any vote signs."""
+    if isinstance(vote, RoundChange):
+        return round_change_sighash(domain, vote.height, vote.round, vote.prepared)
+    if isinstance(vote, Proposal):
+        return proposal_sighash(domain, vote.height, vote.round, block_id(vote.header))
+    if isinstance(vote, Prepare):
+        return prepare_sighash(domain, vote.height, vote.round, vote.block_id)
+    return commit_sighash(domain, vote.height, vote.round, vote.block_id)
 
 
 def prepare_sighash(domain: bytes, height: int, round: int, block_id: bytes) -> bytes:

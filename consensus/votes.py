@@ -6,20 +6,10 @@ last 16 rounds and of its highest later one. Only verified votes enter, so nobod
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from consensus.messages import Commit, Prepare, Seal
 from primitives.limits import CONSENSUS_COMMIT_ROUNDS
 
-_Entry = tuple[bytes, bytes]  # block id, signature
-
-
-class Standing(IntEnum):
-    """How an unverified vote relates to what is known of its author."""
-
-    NEW = 0
-    USELESS = 1  # a duplicate, or of a round that is not kept: costs no signature check
-    CONFLICT = 2  # the author voted otherwise in the same round
+Entry = tuple[bytes, bytes]  # block id, signature
 
 
 class PrepareBook:
@@ -28,8 +18,8 @@ class PrepareBook:
     __slots__ = ("_current", "_later", "_quorum", "round")
 
     def __init__(self, size: int, quorum: int) -> None:
-        self._current: list[_Entry | None] = [None] * size
-        self._later: list[tuple[int, _Entry] | None] = [None] * size
+        self._current: list[Entry | None] = [None] * size
+        self._later: list[tuple[int, Entry] | None] = [None] * size
         self._quorum = quorum
         self.round = 0
 
@@ -41,27 +31,25 @@ class PrepareBook:
             if early is not None and early[0] <= round:
                 self._later[signer] = None
 
-    def known(self, vote: Prepare) -> _Entry | None:
+    def known(self, vote: Prepare) -> Entry | None:
         """What the author is known to have prepared in the vote's round."""
         if vote.round == self.round:
             return self._current[vote.signer]
         later = self._later[vote.signer]
         return later[1] if later is not None and later[0] == vote.round else None
 
-    def judge(self, vote: Prepare) -> Standing:
-        """Whether the vote is worth a signature check."""
+    def is_useful(self, vote: Prepare) -> bool:
+        """Worth a signature check: not a duplicate, and of a round that is kept."""
         if vote.round < self.round:
-            return Standing.USELESS
+            return False
         known = self.known(vote)
         if known is not None:
-            return Standing.USELESS if known[0] == vote.block_id else Standing.CONFLICT
+            return known[0] != vote.block_id
         later = self._later[vote.signer]
-        if vote.round > self.round and later is not None and later[0] > vote.round:
-            return Standing.USELESS
-        return Standing.NEW
+        return vote.round == self.round or later is None or later[0] < vote.round
 
     def add(self, vote: Prepare) -> None:
-        """Count a verified vote that was judged NEW."""
+        """Count a verified, useful vote of an author not known in its round."""
         entry = (vote.block_id, vote.signature)
         if vote.round == self.round:
             self._current[vote.signer] = entry
@@ -88,27 +76,25 @@ class CommitBook:
     __slots__ = ("_by_signer", "_quorum", "certified")
 
     def __init__(self, size: int, quorum: int) -> None:
-        self._by_signer: list[dict[int, _Entry]] = [{} for _ in range(size)]
+        self._by_signer: list[dict[int, Entry]] = [{} for _ in range(size)]
         self._quorum = quorum
         self.certified: dict[bytes, int] = {}  # block id -> the round whose COMMITs reached the quorum
 
-    def known(self, vote: Commit) -> _Entry | None:
+    def known(self, vote: Commit) -> Entry | None:
         """What the author is known to have committed in the vote's round."""
         return self._by_signer[vote.signer].get(vote.round)
 
-    def judge(self, vote: Commit, current_round: int) -> Standing:
-        """Whether the vote is worth a signature check."""
+    def is_useful(self, vote: Commit, current_round: int) -> bool:
+        """Worth a signature check: not a duplicate, and of a round that is kept."""
         if vote.round <= current_round - CONSENSUS_COMMIT_ROUNDS:
-            return Standing.USELESS
+            return False
         known = self.known(vote)
         if known is not None:
-            return Standing.USELESS if known[0] == vote.block_id else Standing.CONFLICT
-        if vote.round > current_round and any(round > vote.round for round in self._by_signer[vote.signer]):
-            return Standing.USELESS
-        return Standing.NEW
+            return known[0] != vote.block_id
+        return vote.round <= current_round or all(r < vote.round for r in self._by_signer[vote.signer])
 
     def add(self, vote: Commit, current_round: int) -> None:
-        """Count a verified vote that was judged NEW, and forget what is out of the window."""
+        """Count a verified, useful vote of an author not known in its round; forget what left the window."""
         rounds = self._by_signer[vote.signer]
         rounds[vote.round] = (vote.block_id, vote.signature)
         if len(rounds) > 1:
