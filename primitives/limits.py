@@ -245,3 +245,8 @@ DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
 RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
 FINALITY_SAMPLES = 64  # of a block's transactions whose latency is observed
+
+# --- serving
+RECENT_BLOCKS = 16  # final blocks kept in RAM for peers that are a little behind
+RECENT_BLOCK_BYTES = 16 * MIB
+SERVED_ROWS_PER_SLICE = 8  # rows read from the store between two breaths of the event loop
