@@ -29,6 +29,7 @@ from ledger.flows import (
 from ledger.freezes import add_freeze, lift_freeze
 from ledger.locks import Condition, lock_of
 from ledger.payloads import Freeze, Kind, Move, RegistryAct, Unfreeze, ValidatorVote
+from ledger.plain_transfer import try_plain_transfer
 from ledger.registry import cash_lock
 from ledger.replay import check_validity, remember
 from ledger.state import REFERENCE, StateView
@@ -71,6 +72,8 @@ def _apply_emission(view: StateView, transaction: Transaction, context: BlockCon
 
 def _apply_transfer(view: StateView, transaction: Transaction, context: BlockContext) -> None:
     """Any assets between any locks; nothing comes or goes."""
+    if try_plain_transfer(view, transaction):
+        return
     flow = read_flow(view, transaction.body, context)
     check_not_paused(flow)
     for asset, change in flow.delta.items():

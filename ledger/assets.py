@@ -80,13 +80,13 @@ def parse_asset(name: str) -> ParsedName | None:
     return ParsedName(Family.WHOLESALE, "")
 
 
-_decode_asset = lru_cache(maxsize=4096)(msgspec.msgpack.Decoder(AssetRecord).decode)
+decode_asset = lru_cache(maxsize=4096)(msgspec.msgpack.Decoder(AssetRecord).decode)
 
 
 def find_asset(reader: StateReader, name: str) -> AssetRecord | None:
     """The policy of the asset, or None when it is not registered."""
     value = reader.get(ASSET + name.encode())
-    return None if value is None else _decode_asset(value)
+    return None if value is None else decode_asset(value)
 
 
 def get_asset(reader: StateReader, name: str) -> AssetRecord:

@@ -126,20 +126,17 @@ def check_outputs_held(view: StateView, body: Body, flow: Flow, shown: dict[byte
 
 def write_flow(view: StateView, txid: bytes, body: Body, flow: Flow) -> None:
     """Delete the inputs, insert the outputs, and bring the balances along."""
-    put = view.put
     for key in flow.input_keys:
-        put(key, None)
+        view.put(key, None)
     for index, output in enumerate(body.outputs):
-        put(
-            OUTPUT + txid + index.to_bytes(4, "big"),
-            output.lock + output.value.to_bytes(8, "big") + output.asset.encode(),
-        )
+        made = output.lock + output.value.to_bytes(8, "big") + output.asset.encode()
+        view.replace(OUTPUT + txid + index.to_bytes(4, "big"), None, made)  # a new txid: nothing was there
     for (lock, asset), change in flow.net.items():
         if change:
             key = BALANCE + lock + asset.encode()
             value = view.get(key)
             balance = change + (0 if value is None else int.from_bytes(value, "big"))
-            put(key, balance.to_bytes(8, "big") if balance else None)
+            view.replace(key, value, balance.to_bytes(8, "big") if balance else None)
 
 
 def check_floors(view: StateView, flow: Flow, *, forced: bool, by_bcb: bool) -> None:

@@ -92,11 +92,7 @@ def read_balance(reader: StateReader, lock: bytes, asset: str) -> int:
     return int.from_bytes(value, "big") if value is not None else 0
 
 
-class _Absent:
-    """Marks a key the overlay has not seen; None already says that the state has no entry."""
-
-
-_ABSENT = _Absent()
+_ABSENT = b"\x00a key that the overlay has not seen"  # None already says that there is no entry
 
 
 class StateView:
@@ -116,17 +112,26 @@ class StateView:
     def get(self, key: bytes) -> bytes | None:
         """The value of `key` after the writes so far, or None."""
         value = self._current.get(key, _ABSENT)
-        if isinstance(value, _Absent):
+        if value is _ABSENT:
             value = self._current[key] = self._base.get(key)
         return value
 
+    def peek(self, key: bytes) -> bytes | None:
+        """`get` without remembering the answer: for keys that are read once."""
+        value = self._current.get(key, _ABSENT)
+        return self._base.get(key) if value is _ABSENT else value
+
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write `value` under `key`; None deletes."""
-        before = self.get(key)
-        first = key not in self._old
-        if first:
+        self.replace(key, self.get(key), value)
+
+    def replace(self, key: bytes, before: bytes | None, value: bytes | None) -> None:
+        """`put` for a caller that has read `before` under `key`, or knows that there is no entry (None)."""
+        if key in self._old:
+            self._log.append((key, before, False))
+        else:
             self._old[key] = before
-        self._log.append((key, before, first))
+            self._log.append((key, before, True))
         self._current[key] = value
 
     def delete(self, key: bytes) -> None:
