@@ -188,6 +188,7 @@ SYNC_REPORT_MS = 2_000
 # --- heads
 STATUS_INTERVAL_MS = 5_000
 STATUS_TIMEOUT_MS = 3_000
+HEADS_TICK_MS = 100  # how late a postponed announcement may be
 HEAD_REPEAT_MS = 300  # between two announcements to one peer, unless this node proposed the block
 HEAD_GOSSIP_MS = 1_000  # between two heads gossiped by one node; a gossiped message costs its receivers 5 ms
 
@@ -249,4 +250,8 @@ FINALITY_SAMPLES = 64  # of a block's transactions whose latency is observed
 # --- serving
 RECENT_BLOCKS = 16  # final blocks kept in RAM for peers that are a little behind
 RECENT_BLOCK_BYTES = 16 * MIB
+SERVED_BODIES_PER_SLICE = 512  # looked up in RAM between two breaths of the event loop
 SERVED_ROWS_PER_SLICE = 8  # rows read from the store between two breaths of the event loop
+
+# --- proofs of state
+MAX_PROOF_BYTES = 2 * MIB
