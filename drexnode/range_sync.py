@@ -92,6 +92,10 @@ class RangePlanner:
         """`peer` says that it holds the blocks `lowest` … `tip`."""
         self._book.claim(peer, tip, max(1, lowest), now_ms)
 
+    def seen(self, peer: PeerId, tip: int, now_ms: int) -> None:
+        """`peer` showed that it holds the block at `tip`, maybe more."""
+        self._book.seen(peer, tip, now_ms)
+
     def drop_peer(self, peer: PeerId) -> None:
         """`peer` is gone; what it delivered stays."""
         self._book.forget(peer)

@@ -53,6 +53,12 @@ class PeerBook:
             return
         known.tip, known.lowest, known.doubted = tip, lowest, False
 
+    def seen(self, peer: PeerId, tip: int, now_ms: int) -> None:
+        """`peer` showed that it is at `tip` or above: never lowers what it claimed."""
+        known = self._peers.get(peer)
+        if known is None or known.tip < tip:
+            self.claim(peer, tip, 1 if known is None else known.lowest, now_ms)
+
     def forget(self, peer: PeerId) -> None:
         self._peers.pop(peer, None)
 
