@@ -3,8 +3,8 @@
 Pure: time and height come as parameters; lists go in and out. Promises: no two entries spend one outpoint;
 bytes, count and each participant's share are bounded; an entry's unconfirmed parents are entries too, and
 leave the pool no later than it does; an entry stays until it is final, refused, expired or evicted, so a
-failed round loses nothing. A refusal is remembered by wtxid and never bars the txid: a bad witness must not block a
-good one. The rules of money are not checked here: whoever adds has checked them (docs/ledger.md, "Mempool").
+failed round loses nothing. A refusal is remembered by wtxid and never bars the txid: a bad witness must not
+block a good one. The rules of money are not checked here: whoever adds has checked them (docs/ledger.md).
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ class Mempool:
     def _make_room(
         self, transaction: Transaction, participant: str, now_ms: int, report: AddReport
     ) -> tuple[str, str] | None:
-        """Evict the newest entries of whoever holds most, while that is more than `participant` would hold."""
+        """Evict the newest entries of whoever holds most, while that is more than `participant` would."""
         own = self._shares.get(participant)
         wanted = (own.size if own else 0) + len(transaction.raw)
         parents = set(self._parents_of(transaction))
