@@ -146,7 +146,7 @@ def _remote_address(stream: trio.SocketStream) -> Address:
 
 
 def _dial_failure(error: OSError) -> str:
-    """`refused`, `name`, `unreachable`, `timeout`, `other`. `open_tcp_stream` wraps what each address said."""
+    """A label for what went wrong. `open_tcp_stream` wraps what each of a name's addresses said."""
     causes = [error, error.__cause__, *getattr(error.__cause__, "exceptions", ())]
     for cause in causes:
         if isinstance(cause, ConnectionRefusedError):

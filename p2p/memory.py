@@ -53,7 +53,7 @@ class MemoryNetwork:
                 nursery.cancel_scope.cancel()
 
     def cut(self, one: PeerId, other: PeerId) -> None:
-        """From now on nothing passes between the two; live connections fall silent, as with a pulled cable."""
+        """From now on nothing passes between the two; live connections fall silent: a pulled cable."""
         self._cuts.add(frozenset((one, other)))
 
     def heal(self, one: PeerId, other: PeerId) -> None:
