@@ -10,36 +10,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-import base58
-
-from ledger.genesis_records import (
-    GENESIS_VERSION,
-    BcbGenesis,
-    GenesisAsset,
-    GenesisDocument,
-    GenesisNode,
-    GenesisOutput,
-    GenesisParticipant,
-    GenesisValidator,
-    GenesisWallets,
-)
-from ledger.locks import KeyLeaf, key_lock
-from ledger.parameters import BlockLimits, ChainParameters
-from ledger.payloads import Holders, NodeRole, Role
+from ledger.devnet import DEVNET_WALLETS, DevnetNode, ed25519_peer_id, make_devnet_genesis
+from ledger.genesis_records import GenesisDocument
+from ledger.locks import key_lock
+from ledger.payloads import NodeRole
 from p2p.identity import peer_id_from_seed
 from primitives.address import encode_address
 from primitives.keys import SigningKey
 
-DEVNET_PREFIX = "drexdev"
-BCB_ISPB = "00038166"
-STN_ISPB = "00394460"
-BANK_A_ISPB = "11111111"
-BANK_B_ISPB = "22222222"
-BANK_A_DVT = f"BRL@{BANK_A_ISPB}/DVT"
-BANK_B_DVT = f"BRL@{BANK_B_ISPB}/DVT"
-WALLET_NAMES = (
-    "bcb", "bcb-orders", "bcb-registry", "bcb-recovery", "stn", "bank-a", "bank-b", "alice", "bob",
-)  # fmt: skip
 RPC_PORT_OFFSET = 50
 MAX_NODES = RPC_PORT_OFFSET
 
@@ -106,7 +84,7 @@ def plan_network(
     name: str = "devnet",
 ) -> NetworkPlan:
     """Plan a network. Secrets follow from `entropy` (32 bytes); ports from `base_port`."""
-    wallets = {wallet: SigningKey(_seed(entropy, "wallet", wallet)) for wallet in WALLET_NAMES}
+    wallets = {wallet: SigningKey(_seed(entropy, "wallet", wallet)) for wallet in DEVNET_WALLETS}
     counts: tuple[tuple[RoleName, int], ...] = (
         ("validator", validators),
         ("full", full),
@@ -124,107 +102,20 @@ def plan_network(
         )
         for place, (role, node) in enumerate(names)
     )
-    return NetworkPlan(_document(name, timestamp_ms, nodes, wallets), nodes, wallets)
+    document = make_devnet_genesis(
+        [_public(node) for node in nodes],
+        {wallet: key.public_key for wallet, key in wallets.items()},
+        timestamp_ms=timestamp_ms,
+        name=name,
+    )
+    return NetworkPlan(document, nodes, wallets)
 
 
 def _seed(entropy: bytes, kind: str, name: str) -> bytes:
     return hashlib.sha256(b"drex/devnet" + entropy + f"/{kind}/{name}".encode()).digest()
 
 
-def devnet_parameters(validators: int) -> ChainParameters:
-    """A devnet's numbers: quick blocks, short timeouts, a small state tree."""
-    return ChainParameters(
-        limits=BlockLimits(max_bytes=2 << 20, max_transactions=4_000, max_signatures=8_000),
-        min_block_interval_ms=200,
-        empty_block_period_ms=5_000,
-        base_timeout_ms=2_000,
-        max_timeout_ms=8_000,
-        max_clock_skew_ms=5_000,
-        replay_window_blocks=10_000,
-        recovery_delay_blocks=100,
-        min_validators=min(validators, 3),
-        bucket_count=4096,
-    )
-
-
-def _document(
-    name: str, timestamp_ms: int, nodes: tuple[PlannedNode, ...], wallets: dict[str, SigningKey]
-) -> GenesisDocument:
-    leaf = {wallet: KeyLeaf(key.public_key) for wallet, key in wallets.items()}
-    lock = {wallet: key_lock(key.public_key) for wallet, key in wallets.items()}
-    validator_keys = sorted(
-        SigningKey(node.validator_seed).public_key for node in nodes if node.validator_seed
-    )
-    bcb = BcbGenesis(
-        ispb=BCB_ISPB,
-        name="Banco Central do Brasil",
-        emission=leaf["bcb"],
-        orders=leaf["bcb-orders"],
-        registry=leaf["bcb-registry"],
-        recovery=leaf["bcb-recovery"],
-        settlement_lock=lock["bcb"],
-    )
-    parties = (
-        (STN_ISPB, "Tesouro Nacional", Role.STN, "stn"),
-        (BANK_A_ISPB, "Banco A", Role.BANK, "bank-a"),
-        (BANK_B_ISPB, "Banco B", Role.BANK, "bank-b"),
-    )
-    participants = [
-        GenesisParticipant(ispb, title, role, leaf[wallet], lock[wallet], "", ())
-        for ispb, title, role, wallet in parties
-    ]
-    return GenesisDocument(
-        version=GENESIS_VERSION,
-        name=name,
-        address_prefix=DEVNET_PREFIX,
-        timestamp_ms=timestamp_ms,
-        parameters=devnet_parameters(len(validator_keys)),
-        recovery=leaf["bcb-recovery"],
-        bcb=bcb,
-        participants=tuple(sorted(participants, key=lambda item: item.ispb)),
-        assets=_assets(),
-        wallets=(
-            GenesisWallets(BANK_A_ISPB, tuple(sorted((lock["alice"], lock["bob"])))),
-            GenesisWallets(BANK_B_ISPB, (lock["bob"],)),
-        ),
-        nodes=tuple(sorted((_node(node) for node in nodes), key=lambda item: item.peer_id)),
-        validators=tuple(GenesisValidator(key, BCB_ISPB) for key in validator_keys),
-        outputs=(
-            GenesisOutput("BRL", 1_000_000_00, lock["bank-a"]),
-            GenesisOutput("BRL", 1_000_000_00, lock["bank-b"]),
-            GenesisOutput(BANK_A_DVT, 10_000_00, lock["alice"]),
-        ),
-    )
-
-
-def _assets() -> tuple[GenesisAsset, ...]:
-    def asset(name: str, issuer: str, holders: Holders) -> GenesisAsset:
-        return GenesisAsset(
-            name=name,
-            issuer=issuer,
-            decimals=2,
-            cap=None,
-            min_value=1,
-            holders=holders,
-            order_authority=issuer,
-            burn_needs_issuer=True,
-            standing_consent=True,
-            reserve_lock=b"",
-        )
-
-    return (
-        asset("BRL", BCB_ISPB, Holders.PARTICIPANTS),
-        asset(BANK_A_DVT, BANK_A_ISPB, Holders.CLIENTS),
-        asset(BANK_B_DVT, BANK_B_ISPB, Holders.CLIENTS),
-    )
-
-
-def _node(node: PlannedNode) -> GenesisNode:
-    key = b"" if node.validator_seed is None else bytes(SigningKey(node.validator_seed).public_key)
-    return GenesisNode(
-        peer_id=base58.b58decode(node.peer_id),
-        role=_NODE_ROLES[node.role],
-        ispb=BCB_ISPB,
-        addresses=(node.listen,),
-        validator_key=key,
-    )
+def _public(node: PlannedNode) -> DevnetNode:
+    key = None if node.validator_seed is None else SigningKey(node.validator_seed).public_key
+    peer_id = ed25519_peer_id(SigningKey(node.peer_seed).public_key)
+    return DevnetNode(_NODE_ROLES[node.role], peer_id, (node.listen,), key)

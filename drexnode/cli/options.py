@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+NODE_KEY = "drexnode.node"
 
 
 class ExampleCommand(click.Command):
@@ -61,7 +61,7 @@ def at_node(command: F) -> F:
     """`--rpc`, `--home`, `--dir`: how a node is found; passed as `node`, a `NodeChoice`."""
 
     def collect(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        ctx.meta.setdefault("drexnode.node", {})[param.name] = value
+        ctx.meta.setdefault(NODE_KEY, {})[param.name] = value
         return value
 
     options = [

@@ -1,0 +1,83 @@
+"""Which node a command talks to, and whose wallets it knows.
+
+In this order: `--rpc URL`; `--home DIR`, a node's home; `--dir DIR`, a devnet; a devnet in ./devnet; and at
+last the default port on this machine. Of a devnet the first node that answers is taken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from drexnode import client as rpc
+from drexnode.cli.options import NODE_KEY
+from drexnode.cli.output import CliError
+
+DEFAULT_URL = "http://127.0.0.1:26650"
+DEFAULT_DIR = Path("devnet")
+
+
+def _given() -> dict[str, Any]:
+    given: dict[str, Any] = click.get_current_context().meta.get(NODE_KEY, {})
+    return given
+
+
+def devnet_folder() -> Path | None:
+    """The devnet that was named, or ./devnet if there is one."""
+    from drexnode.devnet import Devnet
+
+    named: Path | None = _given().get("dir")
+    if named is not None:
+        return named
+    return DEFAULT_DIR if Devnet.exists(DEFAULT_DIR) else None
+
+
+def open_client(*, sends: bool = False) -> rpc.Client:
+    """A client of the chosen node. `sends` leaves observers out. Raises `NodeUnreachable`, `ConfigError`."""
+    given = _given()
+    if given.get("rpc"):
+        return rpc.Client(given["rpc"])
+    if given.get("home") is not None:
+        return _client_of_home(given["home"])
+    folder = devnet_folder()
+    return rpc.Client(DEFAULT_URL) if folder is None else _client_of_devnet(folder, sends)
+
+
+def _client_of_home(home: Path) -> rpc.Client:
+    from drexnode.config import load_config
+
+    config = load_config(home)
+    host = "127.0.0.1" if config.rpc.host in ("0.0.0.0", "::") else config.rpc.host
+    try:
+        token = config.cookie_path.read_text("ascii")
+    except OSError:
+        token = None
+    return rpc.Client(f"http://{host}:{config.rpc.port}", token=token)
+
+
+def _client_of_devnet(folder: Path, sends: bool) -> rpc.Client:
+    from drexnode.devnet import Devnet
+
+    tried = []
+    for node in Devnet(folder).nodes:
+        if sends and node.role == "observer":
+            continue
+        client = _client_of_home(node.home)
+        try:
+            client.run(rpc.block_number())
+            return client
+        except rpc.NodeUnreachable:
+            tried.append(f"{node.name} at {node.rpc_url}")
+    hint = f"drexnode devnet up --dir {folder}"
+    raise CliError("NODE_UNREACHABLE", f"no node of {folder} answers", tried=tried, next=hint)
+
+
+def wallet_book() -> Any:
+    """The devnet's `WalletBook`, or None."""
+    from drexnode.devnet import WALLETS_FILE
+    from drexnode.wallet import WalletBook
+
+    folder = devnet_folder()
+    return None if folder is None else WalletBook.load(folder / WALLETS_FILE)
