@@ -107,8 +107,9 @@ class PeerBook:
             known.cost_us = 2 * known.cost_us + 1000
 
     def failed(self, peer: PeerId, now_ms: int) -> None:
-        """No answer: let it rest, twice as long each time."""
-        if (known := self._peers.get(peer)) is not None:
+        """No answer: let it rest, twice as long each time (requests that fail together count once)."""
+        known = self._peers.get(peer)
+        if known is not None and known.resting_until_ms <= now_ms:
             rest_ms = SYNC_BACKOFF_MIN_MS << min(known.failures, 16)
             known.resting_until_ms = now_ms + min(rest_ms, SYNC_BACKOFF_MAX_MS)
             known.failures += 1
