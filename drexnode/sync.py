@@ -77,13 +77,15 @@ class Synchroniser:
 
     # --- what others tell
 
-    def tip_known(self, peer: PeerId, height: int, lowest_height: int | None) -> None:
-        """`peer` claims to hold the final blocks `lowest_height` … `height`, or, without `lowest_height`,
-        announced the one at `height`."""
-        if lowest_height is None:
-            self._planner.seen(peer, height, _now_ms())
-        else:
-            self._planner.claim(peer, height, _now_ms(), lowest_height)
+    def tip_claimed(self, peer: PeerId, height: int, lowest_height: int = 1) -> None:
+        """`peer` says in its status that it holds the final blocks `lowest_height` … `height`."""
+        self._planner.claim(peer, height, _now_ms(), lowest_height)
+        if height > self._finalizer.head.height:
+            self._changed.set()
+
+    def head_seen(self, peer: PeerId, height: int) -> None:
+        """`peer` announced the final block at `height`."""
+        self._planner.seen(peer, height, _now_ms())
         if height > self._finalizer.head.height:
             self._changed.set()
 
