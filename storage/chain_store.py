@@ -145,7 +145,8 @@ class ChainStore:
         batch = self.database.batch()
         count = yield from _in_slices(batch, [(STATE + key, delta.changes[key][1]) for key in keys])
         count += yield from _put_unspent(batch, outputs)
-        count += yield from _in_slices(batch, [(PAGE + key, patch.pages[key]) for key in sorted(patch.pages)])
+        pages = dict(patch.page_writes())
+        count += yield from _in_slices(batch, [(PAGE + key, pages[key]) for key in sorted(pages)])
         rows = yield from index_rows(block, delta.changes)
         count += yield from _put_indexes(batch, rows)
         for asset, amount in books.items():

@@ -158,8 +158,13 @@ class ChainQueries:
 
     def transaction_height(self, txid: bytes) -> int | None:
         """The height at which a transaction became final, or None."""
+        location = self.location(txid)
+        return None if location is None else location[0]
+
+    def location(self, txid: bytes) -> tuple[int, int] | None:
+        """(height, position) of a final transaction, or None; known for pruned blocks, too."""
         row = self._view.get(TRANSACTION + txid)
-        return None if row is None else read_location(row)[0]
+        return None if row is None else read_location(row)
 
     def transaction(self, txid: bytes) -> Located | None:
         """A final transaction with its place, or None. Raises `QueryError` (BLOCK_PRUNED)."""

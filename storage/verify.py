@@ -274,7 +274,7 @@ class RamPages:
 
     def take(self, patch: TreePatch) -> None:
         """Keep what a patch writes; call it before the tree's `commit`."""
-        for key, page in patch.pages.items():
+        for key, page in patch.page_writes():
             if page is None:
                 self._pages.pop(key, None)
             else:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import msgspec
 
 from ledger.block import Block, tx_root
-from ledger.locks import Condition  # noqa: F401  (part of the witness type)
 from ledger.payloads import Kind
 from ledger.slices import finish
 from ledger.state import Change, StateDelta, balance_key, output_key, output_value
@@ -20,6 +19,7 @@ from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
 from primitives.hashing import tagged_hash
 from storage.chain_store import ChainStore
+from storage.verify import RamPages
 
 CHAIN_ID = tagged_hash("drex/genesis", b"storage tests")
 BUCKETS = 4096
@@ -49,7 +49,8 @@ class SyntheticChain:
         self._random = random.Random(seed)
         self._holders = holders
         self.state: dict[bytes, bytes] = {}
-        self.tree = StateTree(BUCKETS, _NoPages())
+        self._pages = RamPages()
+        self.tree = StateTree(BUCKETS, self._pages)
         self.parent: BlockHeader | None = None
         self.unspent: list[tuple[OutPoint, bytes, int]] = []  # outpoint, lock, amount
         self.signature = bytes(64)
@@ -68,7 +69,7 @@ class SyntheticChain:
         for outpoint, lock, amount in chosen:
             part = max(1, amount // 3)
             to = lock_of(self._random.randrange(self._holders))
-            outputs = (Output(ASSET, part, to, b""),)
+            outputs: tuple[Output, ...] = (Output(ASSET, part, to, b""),)
             if amount > part:
                 outputs += (Output(ASSET, amount - part, lock, b""),)
             transactions.append(self._transaction(Kind.TRANSFER, (outpoint,), outputs, reference))
@@ -112,6 +113,7 @@ class SyntheticChain:
             NOBODY,
         )
         block = Block(header, tuple(transactions))
+        self._pages.take(patch)
         self.tree.commit(patch)
         self.parent = header
         for key, (_, new) in changes.items():
@@ -150,11 +152,6 @@ class SyntheticChain:
             totals = int.from_bytes(before[:8], "big") + emitted, int.from_bytes(before[8:], "big") + burned
             after[key] = totals[0].to_bytes(8, "big") + totals[1].to_bytes(8, "big")
         return {k: (self.state.get(k), new) for k, new in after.items() if self.state.get(k) != new}
-
-
-class _NoPages:
-    def load(self, page_key: bytes) -> bytes | None:
-        return None
 
 
 def commit(store: ChainStore, made: Made) -> None:

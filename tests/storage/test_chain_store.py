@@ -1,0 +1,323 @@
+"""The chain store: a block is there whole or not at all, and nothing that does not fit is written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ledger.block import Block
+from ledger.slices import finish
+from ledger.state import StateDelta, output_key
+from primitives.errors import InvariantViolation, StorageFailure
+from storage.acknowledged import AcknowledgedMark
+from storage.chain_store import ChainStore, open_chain_store
+from storage.integrity import check_open
+from storage.layout import META_SCHEMA
+from storage.queries import ChainQueries
+from storage.schema import SchemaRow
+from tests.storage.chains import ASSET, BUCKETS, CHAIN_ID, Made, SyntheticChain, commit
+
+HOT = 1 << 24
+
+
+def open_store(folder: Path, *, create: bool = False, hot_set_bytes: int = HOT) -> ChainStore:
+    return open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=hot_set_bytes, create=create)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ChainStore]:
+    opened = open_store(tmp_path, create=True)
+    check_open(opened, CHAIN_ID, BUCKETS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def chain() -> SyntheticChain:
+    return SyntheticChain(seed=7)
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path: Path, chain: SyntheticChain) -> None:
+    store = open_store(tmp_path, create=True)
+    made = list(chain.blocks(20))
+    for block in made:
+        commit(store, block)
+    store.close()
+    again = open_store(tmp_path)
+    tree = check_open(again, CHAIN_ID, BUCKETS)
+    assert again.tip is not None
+    assert again.tip.header == made[-1].block.header
+    assert tree.root == chain.tree.root
+    assert {key: again.state.get(key) for key in chain.state} == chain.state
+    queries = ChainQueries(again, CHAIN_ID)
+    for expected in made:
+        stored = queries.block(expected.block.height)
+        assert stored is not None
+        assert stored.header == expected.block.header
+        assert stored.transactions == tuple(tx.raw for tx in expected.block.transactions)
+        assert queries.certificate(expected.block.height) == expected.certificate
+    again.close()
+
+
+def test_a_prepared_block_changes_nothing_until_it_is_applied(
+    store: ChainStore, chain: SyntheticChain
+) -> None:
+    commit(store, chain.emission(50))
+    before = dict(chain.state)
+    made = chain.transfers(10)
+    prepared = finish(store.prepare(made.block, made.delta, made.patch))
+    assert {key: store.state.get(key) for key in before} == before
+    store.write(prepared, made.certificate)
+    assert {key: store.state.get(key) for key in before} == before
+    assert store.tip is not None
+    assert store.tip.height == 0
+    store.apply(prepared)
+    assert {key: store.state.get(key) for key in chain.state} == chain.state
+    assert all(store.state.get(key) is None for key in before.keys() - chain.state.keys())
+    assert store.tip.height == 1
+
+
+def test_a_small_hot_set_answers_as_of_the_applied_tip_while_a_block_is_written(
+    tmp_path: Path, chain: SyntheticChain
+) -> None:
+    store = open_store(tmp_path, create=True, hot_set_bytes=2000)
+    commit(store, chain.emission(50))
+    before = dict(chain.state)
+    made = chain.transfers(20)
+    prepared = finish(store.prepare(made.block, made.delta, made.patch))
+    store.write(prepared, made.certificate)
+    assert {key: store.state.get(key) for key in before} == before
+    store.apply(prepared)
+    assert {key: store.state.get(key) for key in chain.state} == chain.state
+    assert store.state.figures().bytes <= 2000
+    store.close()
+
+
+def test_bodies_that_a_vote_stored_are_not_written_again(store: ChainStore, chain: SyntheticChain) -> None:
+    commit(store, chain.emission(50))
+    made = chain.transfers(20)
+    chain_bytes = sum(len(tx.raw) for tx in made.block.transactions)
+    store.write_bodies(made.block)
+    prepared = finish(store.prepare(made.block, made.delta, made.patch))
+    before = store.database.size_bytes()
+    puts: list[int] = []
+    put = prepared.batch.put
+
+    def counted(key: bytes, value: bytes) -> None:
+        puts.append(len(value))
+        put(key, value)
+
+    prepared.batch.put = counted
+    store.write(prepared, made.certificate)
+    assert sum(puts) < chain_bytes // 2
+    assert store.database.size_bytes() >= before
+    store.apply(prepared)
+    stored = ChainQueries(store, CHAIN_ID).block(1)
+    assert stored is not None
+    assert stored.transactions == tuple(tx.raw for tx in made.block.transactions)
+
+
+def test_a_locked_block_is_found_after_reopening_and_another_decision_drops_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    first, second = SyntheticChain(seed=3), SyntheticChain(seed=3)
+    genesis = first.emission(50)
+    second.emission(50)
+    commit(store, genesis)
+    locked, decided = first.transfers(10), second.transfers(11)
+    store.write_bodies(locked.block)
+    store.close()
+    store = open_store(tmp_path)
+    found = ChainQueries(store, CHAIN_ID).stored_block(1, locked.block.block_id)
+    assert found is not None
+    assert found.wtxids == tuple(locked.block.wtxids)
+    commit(store, decided)
+    queries = ChainQueries(store, CHAIN_ID)
+    assert queries.stored_block(1, locked.block.block_id) is None
+    assert queries.stored_block(1, decided.block.block_id) is not None
+    store.close()
+
+
+def test_a_block_that_does_not_follow_the_tip_is_refused(store: ChainStore, chain: SyntheticChain) -> None:
+    genesis, first, second = chain.emission(50), chain.transfers(3), chain.transfers(3)
+    with pytest.raises(InvariantViolation, match="BLOCK_NOT_NEXT"):
+        finish(store.prepare(first.block, first.delta, first.patch))
+    commit(store, genesis)
+    with pytest.raises(InvariantViolation, match="BLOCK_NOT_NEXT"):
+        finish(store.prepare(second.block, second.delta, second.patch))
+    with pytest.raises(InvariantViolation, match="BLOCK_NOT_NEXT"):
+        finish(store.prepare(genesis.block, genesis.delta, genesis.patch))
+
+
+def test_a_certificate_of_another_block_is_refused(store: ChainStore, chain: SyntheticChain) -> None:
+    commit(store, chain.emission(50))
+    made = chain.transfers(3)
+    prepared = finish(store.prepare(made.block, made.delta, made.patch))
+    assert made.certificate is not None
+    other = msgspec.structs.replace(made.certificate, block_id=bytes(32))
+    with pytest.raises(InvariantViolation, match="CERTIFICATE_MISMATCH"):
+        store.write(prepared, other)
+    with pytest.raises(InvariantViolation, match="CERTIFICATE_MISSING"):
+        store.write(prepared, None)
+
+
+def test_a_patch_that_makes_another_root_is_refused(store: ChainStore, chain: SyntheticChain) -> None:
+    made = chain.emission(5)
+    patch = replace(made.patch, root=bytes(32))
+    with pytest.raises(InvariantViolation, match="STATE_ROOT_MISMATCH"):
+        finish(store.prepare(made.block, made.delta, patch))
+
+
+def _with_change(made: Made, key: bytes, new: bytes | None) -> StateDelta:
+    changes = dict(made.delta.changes)
+    changes[key] = (changes[key][0], new) if key in changes else (None, new)
+    return StateDelta(changes)
+
+
+def test_money_from_nowhere_halts_before_it_is_written(store: ChainStore, chain: SyntheticChain) -> None:
+    commit(store, chain.emission(50))
+    made = chain.transfers(3)
+    key = output_key(made.block.transactions[0].txid, 0)
+    value = made.delta.changes[key][1]
+    assert value is not None
+    richer = value[:32] + (int.from_bytes(value[32:40], "big") + 1).to_bytes(8, "big") + value[40:]
+    with pytest.raises(InvariantViolation, match="SUPPLY_MISMATCH"):
+        finish(store.prepare(made.block, _with_change(made, key, richer), made.patch))
+
+
+def test_a_supply_entry_without_money_halts(store: ChainStore, chain: SyntheticChain) -> None:
+    commit(store, chain.emission(50))
+    made = chain.transfers(3)
+    delta = _with_change(made, b"s" + ASSET.encode(), (99).to_bytes(8, "big") + bytes(8))
+    with pytest.raises(InvariantViolation, match="SUPPLY_MISMATCH"):
+        finish(store.prepare(made.block, delta, made.patch))
+
+
+def test_spending_an_output_that_is_not_stored_as_executed_halts(
+    store: ChainStore, chain: SyntheticChain
+) -> None:
+    commit(store, chain.emission(50))
+    made = chain.transfers(3)
+    changes = dict(made.delta.changes)
+    key = next(key for key, (old, new) in changes.items() if key[:1] == b"o" and new is None)
+    old = changes[key][0]
+    assert old is not None
+    changes[key] = (bytes(32) + old[32:], None)
+    with pytest.raises(InvariantViolation, match="OUTPUT_MISMATCH"):
+        finish(store.prepare(made.block, StateDelta(changes), made.patch))
+
+
+def test_a_block_without_all_its_transactions_is_refused(store: ChainStore, chain: SyntheticChain) -> None:
+    made = chain.emission(5)
+    with pytest.raises(InvariantViolation, match="BLOCK_INCOMPLETE"):
+        finish(store.prepare(Block(made.block.header, ()), made.delta, made.patch))
+
+
+def test_burned_money_leaves_the_books(store: ChainStore, chain: SyntheticChain) -> None:
+    commit(store, chain.emission(5, amount=100))
+    commit(store, chain.burn())
+    assert store.books == {ASSET.encode(): 400}
+    supply = ChainQueries(store, CHAIN_ID).supply(ASSET)
+    assert (supply.emitted, supply.burned, supply.circulating) == (500, 100, 400)
+
+
+def test_a_failed_write_poisons_the_database_and_reopening_recovers(
+    tmp_path: Path, chain: SyntheticChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path, create=True)
+    commit(store, chain.emission(50))
+    made = chain.transfers(3)
+    prepared = finish(store.prepare(made.block, made.delta, made.patch))
+
+    class Failing:
+        def write(self) -> None:
+            raise OSError("IO error: 000004.log: Input/output error")
+
+    monkeypatch.setattr(prepared.batch, "_engine_batch", Failing())
+    with pytest.raises(StorageFailure, match="STORAGE_WRITE_FAILED"):
+        store.write(prepared, made.certificate)
+    with pytest.raises(StorageFailure, match="STORAGE_POISONED"):
+        store.write_bodies(made.block)
+    with pytest.raises(StorageFailure, match="STORAGE_POISONED"):
+        store.database.get(b"x")
+    store.close()
+    again = open_store(tmp_path)
+    check_open(again, CHAIN_ID, BUCKETS)
+    commit(again, made)
+    again.close()
+
+
+def test_data_of_another_chain_is_refused(tmp_path: Path) -> None:
+    open_store(tmp_path, create=True).close()
+    with pytest.raises(StorageFailure, match="STORAGE_FOREIGN"):
+        open_chain_store(tmp_path / "chain", bytes(32), hot_set_bytes=HOT)
+
+
+def test_a_newer_layout_is_refused_by_this_program(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    batch = store.database.batch()
+    batch.put(META_SCHEMA, msgspec.msgpack.encode(SchemaRow(2)))
+    store.database.write(batch)
+    store.close()
+    with pytest.raises(StorageFailure, match="use the newer one"):
+        open_store(tmp_path)
+
+
+def test_a_missing_database_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailure, match="drexnode init"):
+        open_store(tmp_path)
+
+
+def test_two_processes_cannot_open_one_store(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    with pytest.raises(StorageFailure, match="STORAGE_LOCKED"):
+        open_store(tmp_path)
+    store.close()
+
+
+def test_a_log_cut_short_is_noticed_at_start(tmp_path: Path, chain: SyntheticChain) -> None:
+    store = open_store(tmp_path, create=True)
+    commit(store, chain.emission(50))
+    folder = tmp_path / "chain"
+    log = next(folder.glob("*.log"))
+    complete = log.stat().st_size
+    commit(store, chain.transfers(5))
+    store.close()
+    with log.open("r+b") as file:
+        file.truncate(complete)
+    with pytest.raises(StorageFailure, match="STORAGE_LOST_BLOCKS"):
+        open_store(tmp_path)
+
+
+def test_the_mark_never_gets_ahead_and_survives_a_torn_side(tmp_path: Path) -> None:
+    mark = AcknowledgedMark(tmp_path / "mark")
+    assert mark.height == -1
+    for height in range(5):
+        mark.raise_to(height)
+    mark.close()
+    data = bytearray((tmp_path / "mark").read_bytes())
+    data[0] ^= 1
+    (tmp_path / "mark").write_bytes(data)
+    assert AcknowledgedMark(tmp_path / "mark").height == 3
+
+
+def test_an_empty_block_and_a_block_within_a_block_commit(store: ChainStore, chain: SyntheticChain) -> None:
+    commit(store, chain.emission(3))
+    commit(store, chain.empty())
+    assert store.tip is not None
+    assert store.tip.height == 1
+
+
+def test_a_copy_of_the_directory_opens_as_the_same_chain(tmp_path: Path, chain: SyntheticChain) -> None:
+    store = open_store(tmp_path, create=True)
+    for made in chain.blocks(10):
+        commit(store, made)
+    shutil.copytree(tmp_path / "chain", tmp_path / "copy" / "chain")
+    store.close()
+    copy = open_store(tmp_path / "copy")
+    assert check_open(copy, CHAIN_ID, BUCKETS).root == chain.tree.root
+    copy.close()
