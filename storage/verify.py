@@ -32,6 +32,7 @@ from storage.layout import (
     UNSPENT,
     after,
     read_location,
+    reference_prefix,
 )
 from storage.queries import ChainQueries, StoredBlock
 
@@ -181,7 +182,12 @@ class _Scan:
             if self._view.get(HISTORY + lock + where) != transaction.txid:
                 self._report.find(f"transaction {transaction.txid.hex()}: missing in a lock's history")
         self._expected_history += len(locks)
-        self._expected_references += len(assets) if body.reference else 0
+        if body.reference:
+            for asset in assets:
+                row = reference_prefix(asset.decode(), body.reference) + where
+                if self._view.get(row) != transaction.txid:
+                    self._report.find(f"transaction {transaction.txid.hex()}: missing under its reference")
+            self._expected_references += len(assets)
 
     def state(self, bucket_count: int) -> None:
         """The tree rebuilt from the entries, balances and supply summed anew, unspent rows."""
