@@ -36,6 +36,7 @@ from consensus.inputs import (
 )
 from consensus.journal import last_record, lock_of
 from consensus.messages import Commit, Decided, RoundChange, Vote, decode_message
+from consensus.observation import Observation, observe
 from consensus.outbox import Outbox, Timers
 from consensus.quarantine import Quarantine
 from consensus.signing import SigningGate
@@ -76,6 +77,10 @@ class QbftCore:
             self._dispatch(event, self._machine)
         self._check_invariants()
         return self._outbox.drain()
+
+    def observe(self) -> Observation | None:
+        """Where the height being decided stands; None before the first `StartHeight`. Changes nothing."""
+        return None if self._machine is None else observe(self._machine)
 
     def _dispatch(self, event: HeightInput, machine: HeightMachine) -> None:
         match event:
