@@ -1,8 +1,7 @@
-"""What a node remembers of transactions beside its pool: recent bodies, and whose signatures were verified.
+"""Transactions that a node has seen lately, beside its pool.
 
-Guarantees: both memories are bounded and forget the oldest first; a body is found by its wtxid or by its
-exact bytes, so that a copy from another peer costs neither decoding nor verification; marks go by wtxid,
-since the same body with another witness is another claim.
+Guarantees: bounded by count and bytes, the oldest are forgotten first; a body is found by its wtxid or by its
+exact bytes, so that a copy from another peer is not decoded again.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from ledger.transaction import Transaction
-from primitives.limits import BODIES_BYTES, BODIES_KEPT, VERIFIED_MARKS
+from primitives.limits import BODIES_BYTES, BODIES_KEPT
 
 
 class Bodies:
@@ -47,21 +46,3 @@ class Bodies:
 
     def __len__(self) -> int:
         return len(self._by_wtxid)
-
-
-class VerifiedMarks:
-    """Wtxids whose every signature verifies."""
-
-    def __init__(self, max_marks: int = VERIFIED_MARKS) -> None:
-        self._max_marks = max_marks
-        self._marks: OrderedDict[bytes, None] = OrderedDict()
-
-    def add(self, wtxids: Iterable[bytes]) -> None:
-        """Mark; the oldest marks are forgotten past the bound."""
-        for wtxid in wtxids:
-            self._marks[wtxid] = None
-        while len(self._marks) > self._max_marks:
-            self._marks.popitem(last=False)
-
-    def __contains__(self, wtxid: bytes) -> bool:
-        return wtxid in self._marks

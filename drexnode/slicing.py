@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import trio
@@ -27,3 +27,9 @@ async def breathe(slices: Slices[T], still_wanted: Callable[[], bool] = lambda: 
     finally:
         slices.close()
     return None
+
+
+def slices_of(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut a list into parts of at most `size`, to let the event loop breathe between them."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

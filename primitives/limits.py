@@ -239,11 +239,11 @@ ORPHAN_MEMORY_MS = 10_000
 BODIES_KEPT = 16_384  # recently seen transactions beside the pool
 BODIES_BYTES = 32 * MIB
 VERIFIED_MARKS = 131_072  # wtxids whose signatures were verified
-REFUSALS_KEPT = 65_536
-REFUSAL_KEPT_MS = 3_600_000
 MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
 DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
+RECHECK_BATCH = 256  # of the pool's entries that wait for long, found at one time
+PUSH_BYTES = MIB  # of the pool, sent to a proposer that may not have it
 RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
 FINALITY_SAMPLES = 64  # of a block's transactions whose latency is observed
 
@@ -255,3 +255,6 @@ SERVED_ROWS_PER_SLICE = 8  # rows read from the store between two breaths of the
 
 # --- proofs of state
 MAX_PROOF_BYTES = 2 * MIB
+DISK_CHECK_INTERVAL_MS = 1_000
+LOOP_LAG_INTERVAL_MS = 250
+MAX_REGISTERED_NODES = 10_000

@@ -1,0 +1,362 @@
+"""Every transaction's way in: bytes → decoded once → shape → signatures → pool → others.
+
+Guarantees: nothing malformed, wrongly signed or against the rules at the tip reaches the pool; a transaction
+is decoded once and its signatures are verified once, however often it comes, alone or in a block; the
+transactions of one batch, and the batches of one peer, enter in order; each submitted one has one answer; a
+refusal changes nothing. The event loop is held for a slice and no longer. docs/node.md, "Transactions between
+nodes".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from drexnode.bodies import Bodies
+from drexnode.config import PoolSection
+from drexnode.dissemination import Dissemination
+from drexnode.finalizer import Finalizer
+from drexnode.metrics import Metrics
+from drexnode.outcomes import Outcomes, final_state, refused_state
+from drexnode.own_transactions import OwnTransactions
+from drexnode.permits import Permits
+from drexnode.pool_gate import PoolGate
+from drexnode.rpc.api import Submitted, TransactionState
+from drexnode.signatures import Signatures
+from drexnode.slicing import breathe, slices_of
+from drexnode.verifier import Verifier
+from drexnode.wire import Role
+from ledger.block import FinalizedBlock
+from ledger.checks import TransactionLimits, check_stateless
+from ledger.execute import ExecutedBlock, Refusal
+from ledger.mempool import Mempool, MempoolLimits
+from ledger.parameters import BlockLimits
+from ledger.refusals import Rejection
+from ledger.transaction import Transaction, decode_transaction
+from p2p.transport import Offence, PeerId, Transport
+from primitives.errors import DecodeError, DrexError, InvalidTransaction
+from primitives.limits import ADMIT_SLICE, DECODE_SLICE, MAX_SIGNATURES, MAX_TRANSACTION_BYTES, PUSH_BYTES
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Transactions that arrived together, on their way."""
+
+    source: PeerId | None
+    answers: list[Submitted | None]
+    fresh: dict[bytes, Transaction] = field(default_factory=dict)  # wtxid -> what is judged here, in order
+    places: list[tuple[int, bytes]] = field(default_factory=list)  # (place in answers, wtxid in fresh)
+    elsewhere: dict[int, trio.Event] = field(default_factory=dict)  # place -> another batch judges it
+    errors: dict[bytes, DrexError] = field(default_factory=dict)  # wtxid -> why it was refused
+    malicious: DrexError | None = None  # what no honest node sends
+    done: trio.Event = field(default_factory=trio.Event)
+
+    def unrefused(self) -> list[Transaction]:
+        return [transaction for wtxid, transaction in self.fresh.items() if wtxid not in self.errors]
+
+
+class Admission:
+    """The node's mempool and all that guards it. One trio thread; `run` beside it."""
+
+    def __init__(
+        self,
+        *,
+        role: Role,
+        finalizer: Finalizer,
+        verifier: Verifier,
+        transport: Transport,
+        permits: Permits,
+        metrics: Metrics,
+        now_ms: Callable[[], int],
+        config: PoolSection,
+    ) -> None:
+        self.pool = Mempool(_pool_limits(config))
+        self.closed_because: Callable[[], str | None] = lambda: None
+        """A sentence while this node may not accept transactions (it is catching up, or halted)."""
+        self._role = role
+        self._finalizer = finalizer
+        self._transport = transport
+        self._metrics = metrics
+        self._dissemination = Dissemination(transport, role, permits.other_validators)
+        self._gate = PoolGate(self.pool, finalizer, now_ms)
+        self._limits = _transaction_limits(finalizer.genesis.parameters.limits)
+        self._bodies = Bodies()
+        self._signatures = Signatures(verifier)
+        self._outcomes = Outcomes()
+        self._own = OwnTransactions(metrics)
+        self._judging: dict[bytes, trio.Event] = {}
+        self._rows: dict[PeerId, trio.Event] = {}
+        self._slice = trio.Lock()
+        self._grown = trio.Event()
+        self._final = trio.Event()
+        self._when_executable: list[Callable[[], None]] = []
+        finalizer.on_final(self.on_final)
+
+    # --- in
+
+    async def admit(
+        self, raws: Sequence[bytes], *, source: PeerId | None = None, relay: bool = True
+    ) -> list[Submitted]:
+        """Judge raw `[body, witness]` bytes from this node's RPC (`source` None) or from a peer; one answer
+        each, in order. What enters the pool is passed on if `relay`.
+
+        A copy of a pending or final transaction is accepted again. A peer is charged for what no honest node
+        sends. Raises `DrexError`: NODE_OBSERVER, and to RPC NODE_NOT_READY (a peer's batch is let go)."""
+        closed = self._closed()
+        if closed is not None:
+            if source is None or self._role == "observer":
+                raise closed
+            return [Submitted(None, closed)] * len(raws)
+        batch = _Batch(source, [None] * len(raws))
+        try:
+            async with self._in_row(source) as turn:
+                await self._read(batch, raws)
+                await self._check_signatures(batch)
+                await turn()
+                await self._enter(batch, relay)
+        finally:
+            for wtxid in batch.fresh:
+                del self._judging[wtxid]
+            batch.done.set()
+        self._conclude(batch)
+        for place, judged in batch.elsewhere.items():
+            await judged.wait()
+            batch.answers[place] = (await self.admit([raws[place]], relay=relay))[0]
+        return [answer for answer in batch.answers if answer is not None]
+
+    @asynccontextmanager
+    async def _in_row(self, source: PeerId | None) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """A peer's batches are judged side by side and enter one after the other: parents before children."""
+        if source is None:
+            yield trio.lowlevel.checkpoint
+            return
+        before, over = self._rows.get(source), trio.Event()
+        self._rows[source] = over
+        try:
+            yield trio.lowlevel.checkpoint if before is None else before.wait
+        finally:
+            over.set()
+            if self._rows[source] is over:
+                del self._rows[source]
+
+    async def _read(self, batch: _Batch, raws: Sequence[bytes]) -> None:
+        """Decode, and answer what is known or misshapen."""
+        for part in slices_of(list(enumerate(raws)), DECODE_SLICE):
+            async with self._slice:
+                for place, raw in part:
+                    try:
+                        self._read_one(batch, place, raw)
+                    except (DecodeError, InvalidTransaction) as error:
+                        batch.malicious = error
+                        batch.answers[place] = Submitted(None, error)
+
+    def _read_one(self, batch: _Batch, place: int, raw: bytes) -> None:
+        transaction = self._bodies.of_raw(raw)
+        if transaction is None:
+            transaction = decode_transaction(raw, self._finalizer.chain_id)
+        txid, wtxid = transaction.txid, transaction.wtxid
+        refused = self.pool.refusals.get(wtxid)
+        if txid in self.pool:
+            batch.answers[place] = Submitted(txid)
+        elif refused is not None and refused.lasting:
+            batch.answers[place] = Submitted(txid, InvalidTransaction(refused.code, refused.message))
+        elif self._judging.setdefault(wtxid, batch.done) is batch.done:
+            batch.fresh[wtxid] = transaction
+            batch.places.append((place, wtxid))
+            if transaction not in self._signatures:
+                try:
+                    check_stateless(transaction, self._limits)
+                except InvalidTransaction as error:
+                    self._refuse_malicious(batch, transaction, error)
+        elif batch.source is None:
+            batch.elsewhere[place] = self._judging[wtxid]
+        else:  # a peer needs no answer
+            batch.answers[place] = Submitted(txid)
+
+    async def _check_signatures(self, batch: _Batch) -> None:
+        """Those of the whole batch together."""
+        unrefused = batch.unrefused()
+        for wtxid, error in (await self._signatures.check(unrefused)).items():
+            self._refuse_malicious(batch, batch.fresh[wtxid], error)
+        self._bodies.keep(transaction for transaction in unrefused if transaction.wtxid not in batch.errors)
+
+    async def _enter(self, batch: _Batch, relay: bool) -> None:
+        """Into the pool, in order, and on to others."""
+        added: list[Transaction] = []
+        for part in slices_of(batch.unrefused(), ADMIT_SLICE):
+            async with self._slice:
+                entered = self._gate.enter(part)
+                self._left(entered.evicted)
+                for transaction, error in entered.refused:
+                    self._refuse(batch, transaction, error)
+                if batch.source is None:
+                    self._own.add(entered.added)
+                added += entered.added
+                self._grown.set()
+                self._grown = trio.Event()
+        if added and relay:
+            self._dissemination.spread(added, own=batch.source is None)
+        if added:
+            self._tell_executable()
+
+    def _refuse(self, batch: _Batch, transaction: Transaction, error: InvalidTransaction) -> None:
+        """Refused by the state; unless it is final already, which is what its sender wanted."""
+        if self._finalizer.queries.transaction_height(transaction.txid) is not None:
+            return
+        batch.errors[transaction.wtxid] = error
+        if batch.source is None:
+            self._outcomes.refused(self._gate.refuse(transaction, error))
+
+    def _refuse_malicious(self, batch: _Batch, transaction: Transaction, error: InvalidTransaction) -> None:
+        """Refused whatever the state."""
+        batch.errors[transaction.wtxid] = error
+        batch.malicious = error
+        if batch.source is None:
+            self._outcomes.refused(self._gate.refuse(transaction, error))
+
+    def _conclude(self, batch: _Batch) -> None:
+        """Answers of what was judged here, the metric, and the charge to a peer: one for a batch."""
+        for place, wtxid in batch.places:
+            batch.answers[place] = Submitted(batch.fresh[wtxid].txid, batch.errors.get(wtxid))
+        errors = [answer.error.code for answer in batch.answers if answer is not None and answer.error]
+        for code, count in Counter(errors).items():
+            self._metrics.tx_rejected_total.labels(code).inc(count)
+        if batch.source is not None and batch.malicious is not None:
+            self._transport.report(batch.source, Offence.INVALID_MESSAGE, batch.malicious.code)
+
+    def _closed(self) -> DrexError | None:
+        if self._role == "observer":
+            return DrexError("NODE_OBSERVER", "an observer accepts no transactions: send it to a full node")
+        reason = self.closed_because()
+        return None if reason is None else DrexError("NODE_NOT_READY", reason)
+
+    # --- what consensus and catching up need
+
+    def lookup(self, wtxid: bytes) -> Transaction | None:
+        """The transaction with this wtxid, from the pool or among those seen lately."""
+        return self.pool.get_by_wtxid(wtxid) or self._bodies.get(wtxid)
+
+    def remember(self, transactions: Iterable[Transaction]) -> None:
+        """Keep bodies that were fetched for a block; they are not in the pool and need not be valid."""
+        self._bodies.keep(transactions)
+
+    async def verify_bodies(self, transactions: Sequence[Transaction]) -> None:
+        """Check shape and signatures of those not yet checked. Raises `InvalidTransaction`, the first one."""
+        unchecked = [transaction for transaction in transactions if transaction not in self._signatures]
+        for part in slices_of(unchecked, DECODE_SLICE):
+            async with self._slice:
+                for transaction in part:
+                    check_stateless(transaction, self._limits)
+        for error in (await self._signatures.check(unchecked)).values():
+            raise error
+
+    def on_executable(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever transactions entered the pool: there is something to propose."""
+        self._when_executable.append(listener)
+
+    def has_work(self) -> bool:
+        """True when the pool holds something to propose."""
+        return self._gate.has_work()
+
+    def candidates(self) -> Iterator[Transaction]:
+        """Transactions for the next block, parents first, in fair order."""
+        return self._gate.candidates()
+
+    def push_pool(self, peer: PeerId | None) -> None:
+        """Send what waits here to a peer, or to all validators (None): a proposer may not have it."""
+        self._dissemination.push(self._gate.first(PUSH_BYTES), peer)
+
+    def fills(self, limits: BlockLimits) -> bool:
+        """True when the pool holds a full block."""
+        return len(self.pool) >= limits.max_transactions or self.pool.size_bytes >= limits.max_bytes
+
+    async def grown(self) -> None:
+        """Wait until something enters the pool."""
+        await self._grown.wait()
+
+    def refuse(self, refusals: Iterable[Refusal]) -> None:
+        """The block builder found that the rules refuse these at this height."""
+        for transaction, error in refusals:
+            self._left(self._gate.refuse(transaction, error))
+
+    # --- out
+
+    def on_final(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
+        """A block became final: its transactions leave the pool (in slices, by `run`), and all that can no
+        longer enter one. From now on none of them counts as pending."""
+        self._own.final(block.block.transactions)
+        self._outcomes.final(block)
+        self._gate.begin_leaving(block)
+        self._final.set()
+
+    def _left(self, rejections: Sequence[Rejection]) -> None:
+        self._own.refused(rejections)
+        self._outcomes.refused(rejections)
+        for code, count in Counter(rejection.code for rejection in rejections).items():
+            self._metrics.tx_rejected_total.labels(code).inc(count)
+
+    async def run(self) -> None:
+        """Tidy the pool after final blocks and tell others what is in it, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._dissemination.run, self._own.due)
+            while True:
+                await self._final.wait()
+                self._final = trio.Event()
+                await self._tidy()
+
+    async def _tidy(self) -> None:
+        while (slices := self._gate.leave()) is not None:
+            self._left(await breathe(slices) or [])
+        while due := self._gate.due():
+            for part in slices_of(due, ADMIT_SLICE):
+                async with self._slice:
+                    self._left(self._gate.recheck(part))
+        if self.has_work():
+            self._tell_executable()
+
+    def _tell_executable(self) -> None:
+        for listener in self._when_executable:
+            listener()
+
+    # --- answers
+
+    def state_of(self, txid: bytes) -> TransactionState:
+        """Where a transaction stands, as this node knows it."""
+        if self._gate.is_pending(txid):
+            return TransactionState(txid, "PENDING")
+        final = final_state(self._finalizer.queries, txid)
+        if final is not None:
+            return final
+        refused = self.pool.refusals.latest_of(txid)
+        return TransactionState(txid, "UNKNOWN") if refused is None else refused_state(refused)
+
+    async def wait_final(self, txid: bytes, timeout_ms: int) -> TransactionState:
+        """Return once it is FINAL or REJECTED, or how it stands when the time is over."""
+        state = self.state_of(txid)
+        if state.status in ("FINAL", "REJECTED"):
+            await trio.lowlevel.checkpoint()
+            return state
+        outcome = await self._outcomes.wait(txid, timeout_ms)
+        return self.state_of(txid) if outcome is None else outcome
+
+
+def _transaction_limits(block: BlockLimits) -> TransactionLimits:
+    """What no block of this network could hold is refused at once."""
+    return TransactionLimits(
+        max_bytes=min(block.max_bytes, MAX_TRANSACTION_BYTES),
+        max_signatures=min(block.max_signatures, MAX_SIGNATURES),
+    )
+
+
+def _pool_limits(config: PoolSection) -> MempoolLimits:
+    """One participant may take half of the pool."""
+    return MempoolLimits(
+        config.max_transactions,
+        config.max_bytes,
+        -(-config.max_transactions // 2),
+        max(config.max_bytes // 2, MAX_TRANSACTION_BYTES),
+    )
