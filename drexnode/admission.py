@@ -13,17 +13,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
 from drexnode.bodies import Bodies
-from drexnode.config import PoolSection
-from drexnode.dissemination import Dissemination
 from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
 from drexnode.outcomes import Outcomes, final_state, refused_state
 from drexnode.own_transactions import OwnTransactions
-from drexnode.permits import Permits
 from drexnode.pool_gate import PoolGate
 from drexnode.rpc.api import Submitted, TransactionState
 from drexnode.signatures import Signatures
@@ -33,13 +31,23 @@ from drexnode.wire import Role
 from ledger.block import FinalizedBlock
 from ledger.checks import TransactionLimits, check_stateless
 from ledger.execute import ExecutedBlock, Refusal
-from ledger.mempool import Mempool, MempoolLimits
+from ledger.mempool import Mempool
 from ledger.parameters import BlockLimits
 from ledger.refusals import Rejection
 from ledger.transaction import Transaction, decode_transaction
-from p2p.transport import Offence, PeerId, Transport
+from p2p.transport import Offence, PeerId
 from primitives.errors import DecodeError, DrexError, InvalidTransaction
-from primitives.limits import ADMIT_SLICE, DECODE_SLICE, MAX_SIGNATURES, MAX_TRANSACTION_BYTES, PUSH_BYTES
+from primitives.limits import ADMIT_SLICE, DECODE_SLICE, MAX_SIGNATURES, MAX_TRANSACTION_BYTES
+
+
+class Spread(Protocol):
+    """`Dissemination.spread`."""
+
+    def __call__(self, transactions: Sequence[Transaction], *, own: bool) -> None: ...
+
+
+Report = Callable[[PeerId, Offence, str], None]
+"""`Transport.report`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,23 +74,25 @@ class Admission:
         self,
         *,
         role: Role,
+        pool: Mempool,
         finalizer: Finalizer,
         verifier: Verifier,
-        transport: Transport,
-        permits: Permits,
+        spread: Spread,
+        report: Report,
         metrics: Metrics,
         now_ms: Callable[[], int],
-        config: PoolSection,
     ) -> None:
-        self.pool = Mempool(_pool_limits(config))
+        self.pool = pool
+        self.on_executable: Callable[[], None] = lambda: None
+        """Called when transactions entered the pool: there is something to propose."""
         self.closed_because: Callable[[], str | None] = lambda: None
         """A sentence while this node may not accept transactions (it is catching up, or halted)."""
         self._role = role
         self._finalizer = finalizer
-        self._transport = transport
+        self._spread = spread
+        self._report = report
         self._metrics = metrics
-        self._dissemination = Dissemination(transport, role, permits.other_validators)
-        self._gate = PoolGate(self.pool, finalizer, now_ms)
+        self._gate = PoolGate(pool, finalizer, now_ms)
         self._limits = _transaction_limits(finalizer.genesis.parameters.limits)
         self._bodies = Bodies()
         self._signatures = Signatures(verifier)
@@ -93,7 +103,6 @@ class Admission:
         self._slice = trio.Lock()
         self._grown = trio.Event()
         self._final = trio.Event()
-        self._when_executable: list[Callable[[], None]] = []
         finalizer.on_final(self.on_final)
 
     # --- in
@@ -199,9 +208,9 @@ class Admission:
                 self._grown.set()
                 self._grown = trio.Event()
         if added and relay:
-            self._dissemination.spread(added, own=batch.source is None)
+            self._spread(added, own=batch.source is None)
         if added:
-            self._tell_executable()
+            self.on_executable()
 
     def _refuse(self, batch: _Batch, transaction: Transaction, error: InvalidTransaction) -> None:
         """Refused by the state; unless it is final already, which is what its sender wanted."""
@@ -226,7 +235,7 @@ class Admission:
         for code, count in Counter(errors).items():
             self._metrics.tx_rejected_total.labels(code).inc(count)
         if batch.source is not None and batch.malicious is not None:
-            self._transport.report(batch.source, Offence.INVALID_MESSAGE, batch.malicious.code)
+            self._report(batch.source, Offence.INVALID_MESSAGE, batch.malicious.code)
 
     def _closed(self) -> DrexError | None:
         if self._role == "observer":
@@ -254,10 +263,7 @@ class Admission:
         for error in (await self._signatures.check(unchecked)).values():
             raise error
 
-    def on_executable(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever transactions entered the pool: there is something to propose."""
-        self._when_executable.append(listener)
-
+    @property
     def has_work(self) -> bool:
         """True when the pool holds something to propose."""
         return self._gate.has_work()
@@ -265,10 +271,6 @@ class Admission:
     def candidates(self) -> Iterator[Transaction]:
         """Transactions for the next block, parents first, in fair order."""
         return self._gate.candidates()
-
-    def push_pool(self, peer: PeerId | None) -> None:
-        """Send what waits here to a peer, or to all validators (None): a proposer may not have it."""
-        self._dissemination.push(self._gate.first(PUSH_BYTES), peer)
 
     def fills(self, limits: BlockLimits) -> bool:
         """True when the pool holds a full block."""
@@ -300,27 +302,22 @@ class Admission:
             self._metrics.tx_rejected_total.labels(code).inc(count)
 
     async def run(self) -> None:
-        """Tidy the pool after final blocks and tell others what is in it, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._dissemination.run, self._own.due)
-            while True:
-                await self._final.wait()
-                self._final = trio.Event()
-                await self._tidy()
+        """Tidy the pool after each final block, until cancelled."""
+        while True:
+            await self._final.wait()
+            self._final = trio.Event()
+            while (slices := self._gate.leave()) is not None:
+                self._left(await breathe(slices) or [])
+            while due := self._gate.due():
+                for part in slices_of(due, ADMIT_SLICE):
+                    async with self._slice:
+                        self._left(self._gate.recheck(part))
+            if self.has_work:
+                self.on_executable()
 
-    async def _tidy(self) -> None:
-        while (slices := self._gate.leave()) is not None:
-            self._left(await breathe(slices) or [])
-        while due := self._gate.due():
-            for part in slices_of(due, ADMIT_SLICE):
-                async with self._slice:
-                    self._left(self._gate.recheck(part))
-        if self.has_work():
-            self._tell_executable()
-
-    def _tell_executable(self) -> None:
-        for listener in self._when_executable:
-            listener()
+    def unfinished(self) -> list[Transaction]:
+        """Transactions of our own RPC that have waited for long and should be offered to others again."""
+        return self._own.due()
 
     # --- answers
 
@@ -349,14 +346,4 @@ def _transaction_limits(block: BlockLimits) -> TransactionLimits:
     return TransactionLimits(
         max_bytes=min(block.max_bytes, MAX_TRANSACTION_BYTES),
         max_signatures=min(block.max_signatures, MAX_SIGNATURES),
-    )
-
-
-def _pool_limits(config: PoolSection) -> MempoolLimits:
-    """One participant may take half of the pool."""
-    return MempoolLimits(
-        config.max_transactions,
-        config.max_bytes,
-        -(-config.max_transactions // 2),
-        max(config.max_bytes // 2, MAX_TRANSACTION_BYTES),
     )

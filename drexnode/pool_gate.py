@@ -57,16 +57,6 @@ class PoolGate:
             if transaction.txid not in self._leaving:
                 yield transaction
 
-    def first(self, max_bytes: int) -> list[Transaction]:
-        """The first of the candidates, at most `max_bytes` of them."""
-        chosen: list[Transaction] = []
-        for transaction in self.candidates():
-            max_bytes -= len(transaction.raw)
-            if max_bytes < 0:
-                break
-            chosen.append(transaction)
-        return chosen
-
     def enter(self, transactions: Sequence[Transaction]) -> Entered:
         """Check and take in a slice (about `ADMIT_SLICE`), in order; a known txid is left as it is."""
         entered = Entered()

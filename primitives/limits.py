@@ -243,7 +243,6 @@ MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
 DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
 RECHECK_BATCH = 256  # of the pool's entries that wait for long, found at one time
-PUSH_BYTES = MIB  # of the pool, sent to a proposer that may not have it
 RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
 FINALITY_SAMPLES = 64  # of a block's transactions whose latency is observed
 
