@@ -31,7 +31,9 @@ class AcknowledgedMark:
             data = os.pread(self._descriptor, 2 * _SIDE_BYTES, 0)
         except OSError as error:
             raise write_failed(path, error) from error
-        self.height = max(_read_side(data[:_SIDE_BYTES]), _read_side(data[_SIDE_BYTES:]))
+        sides = [data[start : start + _SIDE_BYTES] for start in range(0, len(data), _SIDE_BYTES)]
+        self.height = max((_read_side(side) for side in sides), default=-1)
+        self.is_damaged = any(_read_side(side) < 0 and any(side) for side in sides)
 
     def check(self, tip_height: int, database_path: Path) -> None:
         """Refuse a database whose tip (-1: none) is below the note. Raises `StorageFailure`."""

@@ -97,7 +97,7 @@ class ChainStore:
         self.database = database
         self.state = StateStore(database, hot_set_bytes)
         self.pages = TreePages(self)
-        self._mark = mark
+        self.mark = mark
         self._tip = _load_tip(database)
         self._books = load_books(database)
         self._stored = _stored_above(database, self._tip)
@@ -177,7 +177,7 @@ class ChainStore:
         failpoints.reach("commit.before_write")
         self.database.write(batch)
         failpoints.reach("commit.after_write")
-        self._mark.raise_to(block.height)
+        self.mark.raise_to(block.height)
         failpoints.reach("commit.after_mark")
 
     def apply(self, prepared: PreparedBlock) -> None:
@@ -202,7 +202,7 @@ class ChainStore:
         """Close the database. Idempotent."""
         self.state.close()
         self.database.close()
-        self._mark.close()
+        self.mark.close()
 
     # --- checks before anything is written
 

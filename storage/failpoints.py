@@ -29,22 +29,22 @@ NAMES = (
 )
 
 
-def _armed() -> tuple[str, int] | None:
-    setting = os.environ.get(VARIABLE, "")
-    if not setting:
-        return None
-    name, _, count = setting.partition(":")
-    if name not in NAMES:
-        raise ValueError(f"{VARIABLE} names {name!r}, which is none of {', '.join(NAMES)}")
-    return name, int(count or "1")
-
-
-_target = _armed()
+_target: tuple[str, int] | None = None
 _passages = 0
 
 
+def arm(setting: str) -> None:
+    """Arm `name` or `name:count`, or nothing for an empty text. Raises `ValueError` for an unknown name."""
+    global _target, _passages
+    name, _, count = setting.partition(":")
+    if setting and name not in NAMES:
+        raise ValueError(f"{name!r} is none of the fail points {', '.join(NAMES)}")
+    _target = (name, int(count or "1")) if setting else None
+    _passages = 0
+
+
 def reach(name: str) -> None:
-    """Pass the point `name`; a process whose environment names it dies here, as by `kill -9`."""
+    """Pass the point `name`; a process in which it is armed dies here, as by `kill -9`."""
     if _target is None:
         return
     if name not in NAMES:
@@ -54,3 +54,6 @@ def reach(name: str) -> None:
         _passages += 1
         if _passages >= _target[1]:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get(VARIABLE, ""))

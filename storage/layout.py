@@ -32,6 +32,22 @@ STATE = b"s"  # + state key                          -> state value
 TRANSACTION = b"x"  # + txid(32)                     -> height(8) + position(4)
 UNSPENT = b"u"  # + lock(32) + length(1) + asset + txid(32) + index(4) -> empty
 
+KINDS = (
+    BODIES,
+    BOOK,
+    CERTIFICATE,
+    CONTENT,
+    HEADER,
+    HEIGHT_OF_BLOCK,
+    HISTORY,
+    META,
+    PAGE,
+    REFERENCE,
+    STATE,
+    TRANSACTION,
+    UNSPENT,
+)
+
 META_SCHEMA = META + b"schema"
 META_CHAIN = META + b"chain"
 META_TIP = META + b"tip"

@@ -25,6 +25,7 @@ from storage.chain_store import ChainStore
 from storage.layout import (
     HEADER,
     HISTORY,
+    KINDS,
     PAGE,
     REFERENCE,
     STATE,
@@ -80,6 +81,7 @@ def verify_store(
         lambda: scan.blocks(validators_at, verify),
         lambda: scan.state(bucket_count),
         scan.indexes,
+        scan.everything,
     )
     for part in parts:
         try:
@@ -252,6 +254,13 @@ class _Scan:
             found = sum(1 for _ in self._view.scan(kind, after(kind)))
             if found != count:
                 self._report.find(f"index {kind.decode()!r} has {found} rows, {count} are expected")
+
+    def everything(self) -> None:
+        """Every row of the database can be read and is of a known kind; the note beside it is whole."""
+        for kind in sorted({key[:1] for key, _ in self._view.scan(b"", b"\xff")} - set(KINDS)):
+            self._report.find(f"rows of an unknown kind {kind!r}")
+        if self._store.mark.is_damaged:
+            self._report.find("the note of the last stored height is damaged (the next block renews it)")
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._view.scan(STATE, after(STATE)):
