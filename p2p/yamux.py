@@ -136,8 +136,7 @@ class YamuxStream:
     async def write(self, data: bytes) -> None:
         """Queue `data` once less than a window waits before it. Raises `StreamClosed`."""
         while self.out_bytes >= YAMUX_WINDOW_BYTES and not self.is_dead:
-            self._room = trio.Event()
-            await self._room.wait()
+            await self._wait_for_room()
         self.write_nowait(data)
 
     async def drain(self) -> None:
@@ -145,8 +144,13 @@ class YamuxStream:
         while self._out:
             if self.reset_seen or self._session.is_closed:
                 raise StreamClosed("the stream died with bytes unsent")
+            await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        """Wait for the next time that bytes leave. Many may wait."""
+        if self._room.is_set():
             self._room = trio.Event()
-            await self._room.wait()
+        await self._room.wait()
 
     async def read(self, max_bytes: int | None = None) -> bytes:
         """The next bytes, at most `max_bytes`; empty at the end of the stream. Raises `StreamClosed`."""

@@ -1,4 +1,4 @@
-"""The multiplexer against honest peers and raw bytes: order, priority, windows, and no way to make it grow."""
+"""The multiplexer against honest peers and raw bytes: order, priority, windows, and nothing that grows."""
 
 from __future__ import annotations
 
