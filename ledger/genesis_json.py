@@ -8,6 +8,7 @@ objects such as `{"key": "…"}` or `{"threshold": 2, "of": [ … ]}`. The schem
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -60,9 +61,15 @@ def document_from_json(view: Json) -> records.GenesisDocument:
         checked = decode(encode(document), records.GenesisDocument, max_bytes=MAX_GENESIS_BYTES)
     except (DecodeError, msgspec.MsgspecError, OverflowError) as error:
         message = error.message if isinstance(error, DecodeError) else str(error)
-        refuse_genesis("document", message)
+        refuse_genesis(_named_part(message), message)
     check_genesis(checked)
     return checked
+
+
+def _named_part(message: str) -> str:
+    """The field of the document that the decoder's `$[7][0]` in `message` means."""
+    match = re.search(r"\$\[(\d+)\]", message)
+    return "document" if match is None else records.GenesisDocument.__struct_fields__[int(match[1])]
 
 
 def condition_to_json(condition: Condition) -> dict[str, Json]:
@@ -193,9 +200,9 @@ def _record(make: Callable[..., Any], fields: Mapping[str, Form]) -> Form:
         if not isinstance(view, dict):
             refuse_genesis(path or "document", "an object is expected")
         start = f"{path}." if path else ""
-        for name in view.keys() - fields.keys():
+        for name in sorted(view.keys() - fields.keys()):
             refuse_genesis(f"{start}{name}", "there is no such field")
-        for name in fields.keys() - view.keys():
+        for name in sorted(fields.keys() - view.keys()):
             refuse_genesis(f"{start}{name}", "the field is missing")
         parts = {name: form.read(view[name], prefix, f"{start}{name}") for name, form in fields.items()}
         return make(**parts)
