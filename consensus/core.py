@@ -105,7 +105,7 @@ class QbftCore:
             case PeerConnected():
                 machine.send_own_to(event.peer)
             case SigningFailed():
-                self._gate.take(event.token)  # not cast; a ROUND_CHANGE is asked for again by its timer
+                self._gate.fail(event.token)  # a ROUND_CHANGE is asked for again by its timer
             case TipReported():
                 self._on_tip(event, machine)
             case _:
@@ -225,14 +225,13 @@ class QbftCore:
 
     def _note_ahead(self, peer: PeerId, height: int, machine: HeightMachine) -> None:
         """Somebody works at a higher height. One above may be a race; more means we missed blocks."""
-        is_first = self._ahead is None
-        if self._ahead is None or height > self._ahead[0]:
+        known = 0 if self._ahead is None else self._ahead[0]
+        if height > known:
             self._ahead = (height, peer)
-        if not is_first:
-            return
-        if height > machine.height + 1:
+        if known <= machine.height + 1 < height:
             self._outbox.emit(RequestSync(height, peer))
-        self._timers.start(TimerKind.SYNC, machine.height, 0, self.config.resend_interval_ms)
+        if not self._timers.is_running(TimerKind.SYNC):
+            self._timers.start(TimerKind.SYNC, machine.height, 0, self.config.resend_interval_ms)
 
     def _on_timer(self, event: TimerExpired, machine: HeightMachine) -> None:
         if not self._timers.take(event.timer):

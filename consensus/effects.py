@@ -41,6 +41,7 @@ class Persist(_Value, frozen=True):
     4. sign `record.payload_hash` (32 bytes);
     5. answer `VoteSigned(token, signature)`, or `SigningFailed(token, reason)`.
 
+    The host need not wait: a queue to one signing thread keeps the order, the rest of the list goes on.
     Nothing is sent by the host: the `Broadcast` follows as an effect of `VoteSigned`.
     """
 

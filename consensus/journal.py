@@ -58,7 +58,11 @@ class VoteRecord(Record, frozen=True):
 
     def encode_for_watermark(self) -> bytes:
         """The bytes of the watermark: the record without its attachment."""
-        return encode(structs.replace(self, attachment=b""))
+        return encode(self.without_attachment())
+
+    def without_attachment(self) -> VoteRecord:
+        """The record as the watermark keeps it."""
+        return structs.replace(self, attachment=b"")
 
 
 def decode_record(data: bytes) -> VoteRecord:

@@ -48,7 +48,7 @@ class Rounds:
         sent = machine.own_messages.get(STEP_ROUND_CHANGE)
         if sent is not None and sent[0] == machine.round:
             self.broadcast(sent[1])
-        elif not machine.gate.is_pending(machine.height, machine.round, STEP_ROUND_CHANGE):
+        else:
             self.request()
 
     def broadcast(self, data: bytes) -> None:

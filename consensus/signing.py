@@ -44,11 +44,13 @@ class SigningGate:
         self._floor_hash = b""
         self._next_token = 1
         self._pending: dict[int, Vote] = {}
+        self._may_repeat = False
         self.enabled = True
 
     def restore(self, record: VoteRecord) -> None:
-        """Take the last position found on disk as the floor."""
+        """Take the last position found on disk as the floor; the same vote may be signed once more."""
         self._floor, self._floor_hash = record.position, record.payload_hash
+        self._may_repeat = True
 
     def allows(self, height: int, round: int, step: int) -> bool:
         """True when a new payload may be signed at this position."""
@@ -60,10 +62,10 @@ class SigningGate:
         """Ask for `message` to be made durable and signed. False when its position forbids it."""
         step = step_of(message)
         position = (message.height, message.round, step)
-        repeats = position == self._floor and sighash == self._floor_hash
+        repeats = self._may_repeat and (position, sighash) == (self._floor, self._floor_hash)
         if not self.enabled or not (position > self._floor or repeats):
             return False
-        self._floor, self._floor_hash = position, sighash
+        self._floor, self._floor_hash, self._may_repeat = position, sighash, False
         record = VoteRecord(
             version=RECORD_VERSION,
             validators_hash=validators_hash,
@@ -80,13 +82,15 @@ class SigningGate:
         self._next_token += 1
         return True
 
-    def is_pending(self, height: int, round: int, step: int) -> bool:
-        """True while the answer for a vote at this position is awaited."""
-        return any((m.height, m.round, step_of(m)) == (height, round, step) for m in self._pending.values())
-
     def take(self, token: int) -> Vote | None:
         """The vote an answer belongs to; None when it no longer matters."""
         return self._pending.pop(token, None)
+
+    def fail(self, token: int) -> None:
+        """The signer refused: the vote is not cast, but the same one may be asked for again."""
+        vote = self._pending.pop(token, None)
+        if vote is not None and (vote.height, vote.round, step_of(vote)) == self._floor:
+            self._may_repeat = True
 
     def forget_pending(self) -> None:
         """A new height begins: late answers for the old one change nothing."""
