@@ -162,7 +162,7 @@ class Keystore:
             raise KeyFailure("KEY_MISSING", f"there is no key {name!r} in {self.folder} (there: {known})")
         try:
             document = json.loads(read_secret(path))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _malformed(path) from None
         if not isinstance(document, dict) or document.get("version") != KEYSTORE_VERSION:
             raise _malformed(path)

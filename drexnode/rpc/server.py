@@ -30,6 +30,8 @@ MAX_HEADER_BYTES = 16 * 1024
 KEEP_ALIVE_S = 75
 READ_TIMEOUT_S = 90
 GRACE_S = 1.0
+WRITE_TIMEOUT_MS = 10_000
+"""A client that takes none of what it was sent for this long is cut off by the kernel (Linux)."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -37,6 +39,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_TIMEOUT_MS)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)

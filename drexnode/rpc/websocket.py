@@ -1,8 +1,9 @@
 """WebSocket `/ws`: the same calls as by POST, and subscriptions that resume from a cursor.
 
 Events are `drex_subscription` notifications, each with the cursor to go on after it. Nothing is buffered: a
-subscription reads the chain at its own pace, so a slow reader costs the node one block of memory; a reader
-that does not take an event within `SLOW_READER_S` is closed with `CLOSE_SLOW`.
+subscription reads the chain at its own pace, so a slow reader costs the node one block of memory. One that
+takes more than `SLOW_READER_S` for an event is closed with `CLOSE_SLOW`; one that takes nothing at all can't
+be told, and is cut off by the kernel after `WRITE_TIMEOUT_MS` (drexnode/rpc/server.py).
 """
 
 from __future__ import annotations

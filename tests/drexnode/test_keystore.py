@@ -1,0 +1,88 @@
+"""Keys in files: never exposed, never overwritten, never half-written, opened by their passphrase alone."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drexnode.keystore import KeyFailure, Keystore, read_plain_key, write_plain_key
+
+SEED = bytes(range(32))
+
+
+def code_of(action, *arguments) -> str:  # type: ignore[no-untyped-def]
+    with pytest.raises(KeyFailure) as failure:
+        action(*arguments)
+    return failure.value.code
+
+
+def test_a_plain_key_is_private_and_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "peer.key"
+    write_plain_key(path, SEED)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_plain_key(path).seed == SEED
+    assert code_of(write_plain_key, path, SEED) == "KEY_EXISTS"
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "peer.key"
+    write_plain_key(path, SEED)
+    path.chmod(0o640)
+    assert code_of(read_plain_key, path) == "KEY_EXPOSED"
+
+
+@pytest.mark.parametrize("content", [b"", b"zz" * 32, b"00" * 31, b"00" * 5000, b"\xff" * 64])
+def test_a_file_that_is_no_seed_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "peer.key"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    assert code_of(read_plain_key, path) == "KEY_MALFORMED"
+    assert code_of(read_plain_key, tmp_path / "none.key") == "KEY_MISSING"
+
+
+def test_an_encrypted_key_opens_with_its_passphrase_alone(tmp_path: Path) -> None:
+    store = Keystore(tmp_path)
+    made = store.add("alice", SEED, b"correct horse", sensitive=False)
+    assert SEED.hex() not in made.path.read_text()
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
+    assert store.unlock("alice", b"correct horse").seed == SEED
+    assert code_of(store.unlock, "alice", b"correct horsf") == "KEY_WRONG_PASSPHRASE"
+    assert store.names() == ["alice"]
+    assert store.show("alice").public_key == read_public(made.path)
+
+
+def read_public(path: Path) -> bytes:
+    return bytes.fromhex(json.loads(path.read_text())["public_key"])
+
+
+def test_names_that_leave_the_folder_and_second_keys_of_one_name_are_refused(tmp_path: Path) -> None:
+    store = Keystore(tmp_path)
+    for name in ("../x", "", "a/b", ".hidden", "x" * 65, "a\n"):
+        assert code_of(store.add, name, SEED, b"p") == "KEY_NAME_INVALID"
+        assert code_of(store.show, name) == "KEY_MISSING"
+    store.add("a", SEED, b"p", sensitive=False)
+    with pytest.raises(KeyFailure, match="KEY_EXISTS"):
+        store.add("a", SEED, b"p", sensitive=False)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_a_changed_byte_in_a_keystore_file_never_gives_another_key(
+    tmp_path: Path, place: int, byte: int
+) -> None:
+    folder = tmp_path / f"{place}-{byte}"
+    path = Keystore(folder).add("k", SEED, b"p", sensitive=False).path
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] = byte
+    path.write_bytes(data)
+    try:
+        assert Keystore(folder).unlock("k", b"p").seed == SEED
+    except KeyFailure as failure:
+        assert failure.code in ("KEY_MALFORMED", "KEY_WRONG_PASSPHRASE")
+    finally:
+        path.unlink()
