@@ -27,6 +27,7 @@ except ImportError:
 
 from primitives.errors import StorageFailure
 from primitives.limits import DB_BLOOM_BITS, DB_CACHE_BYTES, DB_MAX_OPEN_FILES, DB_WRITE_BUFFER_BYTES
+from storage.torn_tail import cut_torn_tails
 
 _DAMAGED_FILE = re.compile(r"(/\S+?\.(?:ldb|sst|log)|MANIFEST-\d+|CURRENT)")
 
@@ -61,6 +62,7 @@ class Database:
         self._engine = engine
         self._get = engine.get
         self._refusal: StorageFailure | None = None
+        self.recovered: tuple[str, ...] = ()  # what was repaired when it was opened, for the log
 
     def get(self, key: bytes) -> bytes | None:
         if self._refusal is not None:
@@ -160,7 +162,8 @@ def open_database(
     """Open the LevelDB directory `path`, or create it when `create` is set.
 
     `wait_for_lock_ms` bounds how long to wait for another process (a node that was just killed) to let go.
-    Raises `StorageFailure`: STORAGE_LOCKED (another process holds it), STORAGE_CORRUPT (names the file),
+    A log torn by a power cut is cut after its last whole entry (`Database.recovered` says so). Raises
+    `StorageFailure`: STORAGE_LOCKED (another process holds it), STORAGE_CORRUPT (names the file),
     STORAGE_MISSING, STORAGE_READ_FAILED.
     """
     if not create and not (path / "CURRENT").exists():
@@ -170,14 +173,22 @@ def open_database(
             path=str(path),
         )
     deadline = time.monotonic() + wait_for_lock_ms / 1000
+    recovered: list[str] = []
     while True:
         try:
-            return Database(path, _open_engine(path, create, cache_bytes))
+            database = Database(path, _open_engine(path, create, cache_bytes))
         except Exception as error:
             failure = _translate(error, path, "open")
+            if failure.code == "STORAGE_CORRUPT" and not recovered:
+                recovered = cut_torn_tails(path)
+                if recovered:
+                    continue
             if failure.code != "STORAGE_LOCKED" or time.monotonic() >= deadline:
                 raise failure from error
             time.sleep(0.05)
+        else:
+            database.recovered = tuple(recovered)
+            return database
 
 
 def _open_engine(path: Path, create: bool, cache_bytes: int) -> Any:
