@@ -148,6 +148,10 @@ class GossipHost:
         return self._peerstore
 
     def get_addrs(self) -> list[Any]:
+        """None: addresses of peers are the ledger's, not gossip's."""
+        return []
+
+    def get_transport_addrs(self) -> list[Any]:
         return []
 
     def get_mux(self) -> Any:

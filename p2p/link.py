@@ -148,6 +148,8 @@ class PeerLink:
             nursery.start_soon(self._guard, self._open, nursery, on_ready)
             reason = await self.session.run()
             nursery.cancel_scope.cancel()
+        if reason is DisconnectReason.PROTOCOL_VIOLATION:
+            self._hub.report(self.peer, Offence.INVALID_MESSAGE, self.session.detail)
         return reason
 
     async def _open(self, nursery: trio.Nursery, on_ready: Callable[[PeerLink], None]) -> None:
@@ -190,17 +192,13 @@ class PeerLink:
         except* StreamClosed:
             self.session.close(DisconnectReason.CLOSED_BY_PEER, "a stream was reset")
         except* DecodeError as errors:
-            self._violation("; ".join(str(error) for error in errors.exceptions))
+            self.session.close(DisconnectReason.PROTOCOL_VIOLATION, "; ".join(map(str, errors.exceptions)))
         except* (StorageFailure, InvariantViolation):
             raise
         except* Exception as errors:
             _log.exception("peer_stream_broke", peer=self.peer)
-            self._violation("; ".join(type(error).__name__ for error in errors.exceptions))
-
-    def _violation(self, detail: str) -> None:
-        if not self.session.is_closed:
-            self.session.close(DisconnectReason.PROTOCOL_VIOLATION, detail)
-            self._hub.report(self.peer, Offence.INVALID_MESSAGE, detail)
+            names = "; ".join(type(error).__name__ for error in errors.exceptions)
+            self.session.close(DisconnectReason.PROTOCOL_VIOLATION, names)
 
     # --- sending
     def send(self, channel: Channel, payload: bytes) -> bool:
