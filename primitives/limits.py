@@ -257,3 +257,8 @@ MAX_PROOF_BYTES = 2 * MIB
 DISK_CHECK_INTERVAL_MS = 1_000
 LOOP_LAG_INTERVAL_MS = 250
 MAX_REGISTERED_NODES = 10_000
+
+# --- answers to the RPC (drexnode/chain_api.py, drexnode/money_api.py)
+HEADERS_SLICE = 64  # headers read between two turns of the event loop
+VALIDATOR_SETS_KEPT = 1024  # validator sets of the past held in memory
+REGISTRY_ROWS = 10_000  # entries of the registry in one answer
