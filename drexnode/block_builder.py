@@ -7,7 +7,7 @@ pool with its code; what no longer fits stays for the next block.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -33,6 +33,7 @@ class BlockBuilder:
         metrics: Metrics,
         now_ms: Callable[[], int],
         batch_wait_ms: int,
+        room_on_disk: Callable[[], Awaitable[None]],
     ) -> None:
         self._public_key = public_key
         self._admission = admission
@@ -40,11 +41,15 @@ class BlockBuilder:
         self._metrics = metrics
         self._now_ms = now_ms
         self._batch_wait_ms = batch_wait_ms
+        self._room_on_disk = room_on_disk
         self._last_final = trio.current_time()
         finalizer.on_final(lambda block, executed: self._note_final())
 
     async def build(self, round: int) -> ExecutedBlock:
-        """A block on the head for `round`, already executed. In a round above 0 there is no waiting."""
+        """A block on the head for `round`, already executed. In a round above 0 there is no waiting.
+
+        Waits as long as the disk has little room: then the round passes to another proposer."""
+        await self._room_on_disk()
         if round == 0:
             await self._wait_for_a_fuller_block()
         finalizer = self._finalizer

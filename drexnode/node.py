@@ -1,0 +1,335 @@
+"""The composition root: one node of any role, from its configuration to its end.
+
+`run_node` opens the chain (drexnode/recovery.py), the network and the signature workers, wires the parts and
+runs them until it is cancelled or something fails that a node must not survive. Nothing here decides
+anything: each part does, and the wiring below is all that they know of each other (docs/node.md).
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from functools import partial
+from itertools import islice
+from random import SystemRandom
+from typing import cast
+
+import trio
+
+from consensus.config import QbftConfig
+from consensus.core import QbftCore
+from consensus.inputs import Recovered
+from consensus.journal import lock_of
+from drexnode.admission import Admission
+from drexnode.block_builder import BlockBuilder
+from drexnode.candidates import Candidates
+from drexnode.config import ConfigError, NodeConfig
+from drexnode.consensus_driver import ConsensusDriver
+from drexnode.dissemination import Dissemination
+from drexnode.executor import Executor
+from drexnode.finalizer import Finalizer
+from drexnode.heads import HeadTracker
+from drexnode.home import read_genesis
+from drexnode.housekeeping import Housekeeping
+from drexnode.intake import Intake
+from drexnode.keystore import read_plain_key
+from drexnode.metrics import Metrics
+from drexnode.node_api import LocalNode
+from drexnode.permits import Permits
+from drexnode.recent_blocks import RecentBlocks
+from drexnode.recovery import disk_space, open_chain
+from drexnode.rpc.server import open_socket, serve_rpc, write_cookie
+from drexnode.serving import BlockServer
+from drexnode.signer import LocalSigner
+from drexnode.sync import Synchroniser
+from drexnode.telemetry import get_logger
+from drexnode.validator_watch import ValidatorWatch
+from drexnode.verifier import Verifier, open_verifier
+from drexnode.wire import Role
+from ledger.block import FinalizedBlock
+from ledger.execute import ExecutedBlock
+from ledger.mempool import Mempool, MempoolLimits
+from ledger.state import NODE
+from p2p.addresses import parse_address
+from p2p.host import open_host
+from p2p.transport import PeerEventKind, PeerId, Transport
+from primitives.keys import SigningKey, verify
+from primitives.limits import MAX_REGISTERED_NODES, SYNC_PATIENCE_MS
+from storage.signing_state import open_signing_state
+
+_log = get_logger("node")
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Run the node of `config` until cancelled.
+
+    Raises `ConfigError`, `StorageFailure` (halt, recover at the next start) and `InvariantViolation`.
+    """
+    document = read_genesis(config.genesis_path)
+    listener = open_socket(config.rpc.host, config.rpc.port)
+    metrics = Metrics()
+    finalizer = open_chain(config, document, metrics)
+    peer_key = read_plain_key(config.peer_key_path)
+    network = f"{document.name}-{finalizer.chain_id.hex()[:16]}"
+    signer = _open_signer(config, finalizer)
+    try:
+        async with (
+            open_verifier(config.pool.verify_workers) as verifier,
+            open_host(seed=peer_key.seed, network=network, listen=config.p2p.listen) as transport,
+        ):
+            await Node(config, finalizer, transport, verifier, signer, metrics).run(listener)
+    finally:
+        listener.close()
+        if signer is not None:
+            signer.close()
+        finalizer.store.close()
+
+
+def _open_signer(config: NodeConfig, finalizer: Finalizer) -> LocalSigner | None:
+    if config.node.role != "validator":
+        return None
+    key = SigningKey(read_plain_key(config.validator_key_path).seed)
+    state = open_signing_state(
+        config.data_path / "votes", config.watermark_path, finalizer.chain_id, key.public_key
+    )
+    return LocalSigner(key, state)
+
+
+class Node:
+    """The parts of one running node."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        finalizer: Finalizer,
+        transport: Transport,
+        verifier: Verifier,
+        signer: LocalSigner | None,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._finalizer = finalizer
+        self._transport = transport
+        self._signer = signer
+        self._metrics = metrics
+        self._configured = _configured_peers(config)
+        self._permits = Permits(
+            finalizer.queries.state_entries(NODE, MAX_REGISTERED_NODES),
+            finalizer.head.validators,
+            transport.peer_id,
+            self._configured,
+        )
+        finalizer.on_final(self._follow_registry)  # first: whoever hears of a block sees its permits
+        self._housekeeping = Housekeeping(disk_space(config), metrics)
+        self._recent = RecentBlocks()
+        finalizer.on_final(self._recent.on_final)
+        self._executor = Executor(finalizer, metrics)
+        role = cast(Role, config.node.role)  # the configuration accepts these three alone
+        self._dissemination = Dissemination(transport, role, self._permits.other_validators)
+        self._admission = Admission(
+            role=role,
+            pool=Mempool(
+                MempoolLimits(max_transactions=config.pool.max_transactions, max_bytes=config.pool.max_bytes)
+            ),
+            finalizer=finalizer,
+            verifier=verifier,
+            spread=self._dissemination.spread,
+            report=transport.report,
+            metrics=metrics,
+            now_ms=wall_clock_ms,
+        )
+        self._intake = Intake(transport, role, self._admission.admit, self._permits.other_validators)
+        self._sync = Synchroniser(
+            transport,
+            finalizer,
+            self._executor,
+            verifier,
+            self._admission.verify_bodies,
+            metrics,
+            patience_ms=SYNC_PATIENCE_MS if signer is not None else 0,
+        )
+        self._heads = HeadTracker(
+            transport,
+            finalizer,
+            role=role,
+            name=config.node.name,
+            validator_key=None if signer is None else signer.public_key,
+            is_validator=lambda peer: self._permits.validator_key_of(peer) is not None,
+            random=SystemRandom(),
+        )
+        self._candidates = Candidates(
+            transport=transport,
+            admission=self._admission,
+            executor=self._executor,
+            finalizer=finalizer,
+            now_ms=wall_clock_ms,
+            holders=self._permits.other_validators,
+        )
+        self._driver = None if signer is None else self._make_driver(signer)
+        self._watch = ValidatorWatch(
+            finalizer,
+            transport,
+            self._permits,
+            metrics,
+            own_key=None if signer is None else signer.public_key,
+            own_name=config.node.name,
+            observe=lambda: None if self._driver is None else self._driver.core.observe(),
+        )
+        self._server = BlockServer(
+            finalizer,
+            self._recent,
+            find_body=self._admission.lookup,
+            find_block=self._candidates.find,
+            exchange_status=self._heads.exchange_status,
+        )
+        self._heads.on_tip(self._on_tip)
+
+    def _make_driver(self, signer: LocalSigner) -> ConsensusDriver:
+        parameters = self._finalizer.genesis.parameters
+        core = QbftCore(
+            QbftConfig(
+                chain_id=self._finalizer.chain_id,
+                public_key=signer.public_key,
+                verify=verify,
+                base_timeout_ms=parameters.base_timeout_ms,
+                max_timeout_ms=parameters.max_timeout_ms,
+                min_block_interval_ms=parameters.min_block_interval_ms,
+                empty_block_period_ms=parameters.empty_block_period_ms,
+            ),
+            quarantined=signer.in_quarantine,
+        )
+        builder = BlockBuilder(
+            signer.public_key,
+            admission=self._admission,
+            finalizer=self._finalizer,
+            metrics=self._metrics,
+            now_ms=wall_clock_ms,
+            batch_wait_ms=self._config.pool.batch_wait_ms,
+            room_on_disk=self._housekeeping.room_on_disk,
+        )
+        driver = ConsensusDriver(
+            core,
+            signer,
+            transport=self._transport,
+            permits=self._permits,
+            finalizer=self._finalizer,
+            candidates=self._candidates,
+            builder=builder,
+            metrics=self._metrics,
+            has_work=lambda: self._admission.has_work,
+            push_pool=self._push_pool,
+            request_sync=self._sync.request_sync,
+        )
+        self._admission.on_executable = driver.work_available
+        return driver
+
+    # --- running
+
+    async def run(self, listener: socket.socket) -> None:
+        """Start every part; returns only by cancellation or failure."""
+        transport, config = self._transport, self._config
+        self._server.register(transport)
+        self._heads.subscribe()
+        self._intake.subscribe()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_peers)
+            transport.set_permitted(self._permits.permitted())
+            for peer in self._persistent_peers():
+                transport.add_persistent(peer)
+            for part in (self._sync, self._heads, self._intake, self._admission, self._housekeeping):
+                nursery.start_soon(part.run)
+            nursery.start_soon(self._dissemination.run, self._admission.unfinished)
+            if self._driver is not None:
+                nursery.start_soon(self._driver.run, self._recovered())
+            api = LocalNode(
+                config=config,
+                finalizer=self._finalizer,
+                admission=self._admission,
+                transport=transport,
+                permits=self._permits,
+                heads=self._heads,
+                sync=self._sync,
+                watch=self._watch,
+                metrics=self._metrics,
+            )
+            cookie = write_cookie(config.cookie_path)
+            url = await nursery.start(
+                partial(serve_rpc, api, config.rpc, self._metrics, cookie=cookie, listener=listener)
+            )
+            _log.info(
+                "node.started",
+                role=config.node.role,
+                rpc=url,
+                p2p=list(transport.listen_addresses),
+                height=self._finalizer.head.height,
+            )
+
+    def _recovered(self) -> Recovered | None:
+        """What the engine must know of the votes before this start."""
+        signer = self._signer
+        if signer is None:
+            return None
+        found = signer.recovered(None)
+        if found is None:
+            return None
+        height = self._finalizer.head.height + 1
+        records = found.records if found.watermark is None else (*found.records, found.watermark)
+        lock = lock_of(records, height)
+        stored = None if lock is None else self._finalizer.queries.stored_block(height, lock.block_id)
+        return found if stored is None else signer.recovered(stored.wtxids)
+
+    def _persistent_peers(self) -> list[PeerId]:
+        """Whom to stay connected to: the configured peers and, for a validator, all other validators."""
+        wanted = set(self._configured)
+        if self._driver is not None:
+            wanted.update(self._permits.other_validators())
+        return sorted(wanted - {self._transport.peer_id})
+
+    async def _watch_peers(self) -> None:
+        while True:
+            for event in await self._transport.events.receive():
+                if event.kind is PeerEventKind.CONNECTED:
+                    _log.info("peer.connected", peer=event.peer)
+                    self._heads.peer_connected(event.peer)
+                    if self._driver is not None:
+                        self._driver.peer_connected(event.peer)
+                else:
+                    _log.info("peer.disconnected", peer=event.peer, reason=event.reason)
+                    self._heads.peer_gone(event.peer)
+                    self._sync.peer_gone(event.peer)
+
+    def _on_tip(self, peer: PeerId, height: int, lowest_height: int | None) -> None:
+        known = self._heads.peer(peer)
+        if known is not None:
+            self._watch.peer_named(peer, known.name)
+        if lowest_height is None:
+            self._sync.head_seen(peer, height)
+        else:
+            self._sync.tip_claimed(peer, height, lowest_height)
+        if self._driver is not None:
+            self._driver.tip_reported(peer, height)
+
+    def _push_pool(self, peer: PeerId | None) -> None:
+        most = self._finalizer.genesis.parameters.limits.max_transactions
+        self._dissemination.push(islice(self._admission.candidates(), most), peer)
+
+    def _follow_registry(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
+        if self._permits.apply(executed.delta.changes, executed.next_validators):
+            self._transport.set_permitted(self._permits.permitted())
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def _configured_peers(config: NodeConfig) -> Mapping[PeerId, tuple[str, ...]]:
+    """Peers that the configuration names: those to keep connected (with an address) and those allowed."""
+    known: dict[PeerId, tuple[str, ...]] = {PeerId(peer): () for peer in config.p2p.allow}
+    for text in config.p2p.peers:
+        peer = parse_address(text).peer
+        if peer is None:
+            raise ConfigError("CONFIG_BAD_VALUE", f"p2p.peers: {text} does not end in /p2p/<peer id>")
+        known[peer] = (*known.get(peer, ()), text)
+    return known
