@@ -253,6 +253,8 @@ class Node:
                 watch=self._watch,
                 metrics=self._metrics,
             )
+            nursery.start_soon(api.run)
+            nursery.start_soon(api.run)
             cookie = write_cookie(config.cookie_path)
             url = await nursery.start(
                 partial(serve_rpc, api, config.rpc, self._metrics, cookie=cookie, listener=listener)
