@@ -16,7 +16,7 @@ from ledger.assets import AssetRecord, put_asset
 from ledger.build import assemble, build_body, make_output, sign_body
 from ledger.checks import check_stateless, verify_signatures
 from ledger.context import BlockContext, LedgerParameters
-from ledger.locks import Condition, KeyLeaf, key_lock, threshold
+from ledger.locks import Condition, KeyLeaf, key_lock, lock_of, threshold
 from ledger.payloads import Act, Credential, Holders, Kind, Payload, RegistryAct, Role
 from ledger.registry import (
     CandidateRecord,
@@ -66,6 +66,13 @@ def lock(name: str) -> bytes:
     return key_lock(key(name).public_key)
 
 
+def lock_for(owner: str | bytes | Condition) -> bytes:
+    """The lock of a name, of a condition, or itself."""
+    if isinstance(owner, str):
+        return lock(owner)
+    return owner if isinstance(owner, bytes) else lock_of(owner)
+
+
 def leaf(name: str) -> Condition:
     """The condition of one name's key."""
     return KeyLeaf(key(name).public_key)
@@ -74,6 +81,14 @@ def leaf(name: str) -> Condition:
 VALIDATOR_NAMES = ("validator-0", "validator-1", "validator-2", "validator-3")
 VALIDATOR_SET = ValidatorSet(0, tuple(sorted(key(name).public_key for name in VALIDATOR_NAMES)))
 EMISSION_KEYS = ("bcb-1", "bcb-2", "bcb-3")
+ISSUER_KEYS: dict[str, Sequence[str]] = {
+    BRL: EMISSION_KEYS[:2],
+    DVT_A: ["bank-a"],
+    DVT_B: ["bank-b"],
+    DVT_SMALL: ["small-bank"],
+    MET_C: ["wallet-co"],
+    FREE: ["stn"],
+}
 PARTICIPANTS = (
     (BANK_A, "Bank A", Role.BANK, "bank-a", ""),
     (BANK_B, "Bank B", Role.BANK, "bank-b", ""),
@@ -127,6 +142,7 @@ class World:
     timestamp_ms: int = 1_800_000_000_000
     serial: int = 0
     validators: ValidatorSet = VALIDATOR_SET
+    spenders: dict[OutPoint, tuple[bytes, int]] = field(default_factory=dict)
 
     @classmethod
     def genesis(cls) -> World:
@@ -171,7 +187,8 @@ class World:
     @property
     def context(self) -> BlockContext:
         parameters = LedgerParameters(BCB, REPLAY_WINDOW, RECOVERY_DELAY)
-        return BlockContext(self.height, self.timestamp_ms, parameters, self.validators)
+        find_spender = self.spenders.get
+        return BlockContext(self.height, self.timestamp_ms, parameters, self.validators, find_spender)
 
     def apply(self, transaction: Transaction) -> Transaction:
         """Check and apply wholly, as a node does; commit."""
@@ -180,6 +197,8 @@ class World:
         view = StateView(self.state)
         apply_transaction(view, transaction, self.context)
         self.state.commit(view)
+        for point in transaction.body.inputs:
+            self.spenders[point] = (transaction.txid, self.height)
         return transaction
 
     def refused(self, transaction: Transaction) -> str:
@@ -250,11 +269,9 @@ class World:
 
     def fund(self, to: str, asset: str, amount: int) -> OutPoint:
         """Emit `amount` by the asset's issuer (and its backing first); return the new output."""
-        signers = {BRL: EMISSION_KEYS[:2], DVT_A: ["bank-a"], DVT_B: ["bank-b"], DVT_SMALL: ["small-bank"]}
         if asset == MET_C:
             self.fund("reserve", BRL, amount)
-        who = signers.get(asset, ["wallet-co"] if asset == MET_C else ["stn"])
-        return self.apply(self.emission(asset, amount, to, who)).outpoint(0)
+        return self.apply(self.emission(asset, amount, to, ISSUER_KEYS[asset])).outpoint(0)
 
     def transfer(self, sender: str, to: str, asset: str, amount: int) -> Transaction:
         """A transfer from as many outputs as needed, with change."""
@@ -268,6 +285,23 @@ class World:
         if total > amount:
             outputs.append(make_output(asset, total - amount, lock(sender)))
         return self.sign(self.body(Kind.TRANSFER, picked, outputs), [sender])
+
+    def spend(
+        self,
+        inputs: Iterable[OutPoint],
+        outputs: Iterable[tuple[str, int, str | bytes | Condition]],
+        signers: Sequence[str],
+        *,
+        kind: Kind = Kind.TRANSFER,
+        payload: Payload = (),
+        conditions: Iterable[Condition] = (),
+        preimages: Iterable[bytes] = (),
+        **fields: Any,
+    ) -> Transaction:
+        """A transaction with exactly these inputs and (asset, amount, owner) outputs."""
+        made = [make_output(asset, amount, lock_for(owner)) for asset, amount, owner in outputs]
+        body = self.body(kind, inputs, made, payload, **fields)
+        return self.sign(body, signers, conditions, preimages)
 
     def act(self, actor: str, act: Act, signers: Sequence[str], **fields: Any) -> Transaction:
         """A REGISTRY transaction."""
