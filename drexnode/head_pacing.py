@@ -2,8 +2,8 @@
 
 Direct announcements go to peers that follow the chain without deciding it. The proposer of a block tells them
 at once; everyone else at most every `HEAD_REPEAT_MS` to one peer, and never a peer that has the block. Gossip
-is the second way: the proposer publishes, others only when all stay silent; one node at most every
-`HEAD_GOSSIP_MS`.
+is a second way among those who follow: who notices that nobody gossiped a head for `HEAD_REPEAT_MS` does, so
+that the whole network carries about one such message in `HEAD_GOSSIP_MS`, however many blocks there are.
 """
 
 from __future__ import annotations
@@ -39,42 +39,35 @@ class DirectPacer:
 
 
 class GossipPacer:
-    """Whether this node gossips its head now. `listens`: it hears the gossip of others."""
+    """Whether a node that listens to gossip publishes its head now: only into silence."""
 
-    def __init__(self, *, listens: bool) -> None:
-        self._listens = listens
-        self._published_height = 0
+    def __init__(self) -> None:
         self._published_ms = -HEAD_GOSSIP_MS
-        self._heard_height = 0
         self._heard_ms = -HEAD_GOSSIP_MS
+        self._known_height = 0  # gossiped by anyone, this node included
         self._height = 0
-        self._since_ms = 0
-        self._is_own = False
+        self._since_ms = 0  # when the first block became final that nobody gossiped
 
-    def new_head(self, height: int, now_ms: int, *, is_own: bool) -> None:
-        """`height` became final; `is_own`: this node proposed it."""
-        self._height, self._since_ms, self._is_own = height, now_ms, is_own or (self._is_own and self._waits)
+    def new_head(self, height: int, now_ms: int) -> None:
+        """`height` became final here."""
+        if not self._waits:
+            self._since_ms = now_ms
+        self._height = height
 
     def heard(self, height: int, now_ms: int) -> None:
         """Somebody gossiped a head."""
-        self._heard_height, self._heard_ms = max(self._heard_height, height), now_ms
+        self._known_height, self._heard_ms = max(self._known_height, height), now_ms
 
     def is_due(self, now_ms: int, jitter_ms: int) -> bool:
         """True if the head is to be published now; it then counts as published. `jitter_ms` (of this node,
         below `HEAD_REPEAT_MS`) keeps nodes that noticed the same silence from breaking it all at once."""
-        if not self._waits or now_ms - self._published_ms < HEAD_GOSSIP_MS:
+        since_any_ms = now_ms - max(self._heard_ms, self._published_ms)
+        has_waited = now_ms - self._since_ms >= HEAD_REPEAT_MS + jitter_ms
+        if not self._waits or since_any_ms < HEAD_GOSSIP_MS or not has_waited:
             return False
-        if not self._is_own and not self._is_silent(now_ms, jitter_ms):
-            return False
-        self._published_height, self._published_ms = self._height, now_ms
+        self._known_height, self._published_ms = self._height, now_ms
         return True
 
     @property
     def _waits(self) -> bool:
-        return self._height > max(self._published_height, self._heard_height)
-
-    def _is_silent(self, now_ms: int, jitter_ms: int) -> bool:
-        if not self._listens:
-            return False
-        waited = now_ms - self._since_ms >= HEAD_REPEAT_MS + jitter_ms
-        return waited and now_ms - self._heard_ms >= HEAD_GOSSIP_MS
+        return self._height > self._known_height

@@ -2,8 +2,9 @@
 
 Promises: what a peer says about its height is a hint where to ask, never believed; a new final block is
 announced to connected full nodes and observers in the same turn of the event loop in which it became final
-(head_pacing.py says who spares it), gossiped beside that, and whoever misses both learns it from the status
-that neighbours exchange on connection and every few seconds. Nothing here waits for a peer. docs/sync.md.
+(head_pacing.py says who spares it), gossiped among those now and then, and whoever misses both learns it from
+the status that neighbours exchange on connection and every few seconds. Nothing here waits for a peer.
+docs/sync.md.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class HeadTracker:
         self._random = random
         self._listens = role != "validator"
         self._direct = DirectPacer()
-        self._gossip = GossipPacer(listens=self._listens)
+        self._gossip = GossipPacer()
         self._heads: dict[PeerId, PeerHead] = {}
         self._asking: set[PeerId] = set()
         self._ask_at_ms: dict[PeerId, int] = {}
@@ -158,15 +159,15 @@ class HeadTracker:
     def _on_final(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         is_own = block.header.proposer == self._validator_key
         now_ms = _now_ms()
-        self._gossip.new_head(block.height, now_ms, is_own=is_own)
+        self._gossip.new_head(block.height, now_ms)
         self._announce(now_ms, at_once=is_own)
 
     def _announce(self, now_ms: int, *, at_once: bool) -> None:
         head = self._finalizer.head
         followers = [peer for peer in self._connected() if self._lacks(peer, head.height)]
         due = self._direct.due(followers, head.height, now_ms, at_once=at_once)
-        is_newest = head.height >= self.best_height()
-        publishes = is_newest and self._gossip.is_due(now_ms, self._jitter_ms)
+        may_publish = self._listens and head.height >= self.best_height()
+        publishes = may_publish and self._gossip.is_due(now_ms, self._jitter_ms)
         if not due and not publishes:
             return
         payload = encode_message(HeadAnnouncement(head.header, head.certificate))
