@@ -5,6 +5,7 @@ Amounts are decimals in the asset's unit. Keys come from a devnet's wallets or f
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -302,9 +303,8 @@ def send(source: str, wait: bool, timeout: float, as_json: bool) -> None:
 def _read_source(source: str) -> str:
     if source == "-":
         return sys.stdin.read(MAX_FILE_BYTES).strip()
-    path = Path(source)
-    if len(source) < 1024 and path.is_file():
-        return path.read_text("ascii", "replace")[:MAX_FILE_BYTES].strip()
+    if os.path.isfile(source):  # False for hex that is too long to be a name
+        return Path(source).read_text("ascii", "replace")[:MAX_FILE_BYTES].strip()
     return source.strip()
 
 

@@ -13,10 +13,11 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import drexnode.rpc.methods  # noqa: F401 - importing it registers every method
 from drexnode import client as rpc
 from drexnode.config import RpcSection
 from drexnode.metrics import Metrics
-from drexnode.rpc import errors, methods
+from drexnode.rpc import errors
 from drexnode.rpc.api import Reason
 from drexnode.rpc.dispatch import Dispatcher
 from drexnode.rpc.limits import RateLimiter
@@ -24,13 +25,13 @@ from drexnode.rpc.registry import METHODS, Context
 from ledger.build import build_body, build_transaction, make_output
 from ledger.payloads import Kind
 from ledger.transaction import OutPoint, Transaction
+from primitives.block import BlockId
 from primitives.certificate import CommitCertificate, verify_certificate
 from primitives.errors import StorageFailure
 from primitives.keys import verify
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import COOKIE, serving
 
-assert methods
 DVT = "BRL@99990001/DVT"
 
 
@@ -144,12 +145,7 @@ async def test_blocks_headers_and_certificates_can_be_checked_by_the_reader() ->
             tuple((seal["validator"], bytes.fromhex(seal["signature"])) for seal in seals),
         )
         verify_certificate(
-            certificate,
-            chain.chain_id,
-            chain.validators,
-            certificate.block_id,
-            1,
-            verify,  # type: ignore[arg-type]
+            certificate, chain.chain_id, chain.validators, BlockId(certificate.block_id), 1, verify
         )
         assert block["certificate"]["signers"] == await client.run(rpc.validators("latest"))
         assert await client.run(rpc.block(99)) is None
@@ -376,7 +372,7 @@ async def test_a_failing_store_halts_the_node_and_is_an_internal_error_to_the_ca
     async def fail(asset: str) -> None:
         raise StorageFailure("STORAGE_READ", "a table is damaged")
 
-    chain.supply = fail  # type: ignore[method-assign, assignment]
+    chain.supply = fail  # type: ignore[method-assign]
     async with serving(chain) as url:
         answer = await call(url, "drex_getSupply", "BRL")
         assert answer["error"]["code"] == errors.INTERNAL_ERROR

@@ -95,6 +95,12 @@ async def test_subscriptions_are_bounded_and_need_a_websocket() -> None:
         assert wrong["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
 
 
+async def ask_for_ever(url: str, request: str) -> None:
+    async with open_websocket_url(ws_url(url), message_queue_size=1) as slow:
+        while True:
+            await slow.send_message(request)
+
+
 # trio_websocket leaves a broken connection's socket to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs Linux")
@@ -106,9 +112,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_others_go_on(
     request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"})
     async with serving(chain) as url:
         with trio.fail_after(20), pytest.raises(ConnectionClosed):
-            async with open_websocket_url(ws_url(url), message_queue_size=1) as slow:
-                while True:
-                    await slow.send_message(request)
+            await ask_for_ever(url, request)
         async with open_websocket_url(ws_url(url)) as quick:
             assert (await ask(quick, "drex_blockNumber"))["result"] == 0
 
