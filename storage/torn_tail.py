@@ -108,12 +108,13 @@ def _record(data: bytes, offset: int, room: int) -> tuple[int | None, int]:
     kind = data[offset + 6]
     if not _FULL <= kind <= _LAST:
         return None, length
-    if _masked(crc32c(data[offset + 6 : end])) != int.from_bytes(data[offset : offset + 4], "little"):
+    if mask_checksum(crc32c(data[offset + 6 : end])) != int.from_bytes(data[offset : offset + 4], "little"):
         return None, length
     return kind, length
 
 
-def _masked(checksum: int) -> int:
+def mask_checksum(checksum: int) -> int:
+    """The form in which LevelDB stores a checksum."""
     return (((checksum >> 15) | (checksum << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 

@@ -36,6 +36,7 @@ from storage.layout import (
     reference_prefix,
 )
 from storage.queries import ChainQueries, StoredBlock
+from storage.tables import damaged_parts
 
 ValidatorsAt = Callable[[int], ValidatorSet]
 Progress = Callable[[str, int], None]
@@ -259,6 +260,8 @@ class _Scan:
         """Every row of the database can be read and is of a known kind; the note beside it is whole."""
         for kind in sorted({key[:1] for key, _ in self._view.scan(b"", b"\xff")} - set(KINDS)):
             self._report.find(f"rows of an unknown kind {kind!r}")
+        for finding in damaged_parts(self._store.database.path):
+            self._report.find(finding)
         if self._store.mark.is_damaged:
             self._report.find("the note of the last stored height is damaged (the next block renews it)")
 

@@ -126,6 +126,13 @@ def check(home: Home, blocks: Sequence[Made], promised: Sequence[Promise], *, fu
     store.close()
 
 
+def compact(home: Home) -> None:
+    """Rewrite the database whole, and wait until that is done."""
+    database = leveldb.open_database(home.chain)
+    database.compact()
+    database.close()
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a child ended: its exit code (negative: the signal), its promises and what it printed."""
@@ -156,6 +163,12 @@ def run_worker(
 def run_check(home: Home, blocks: Sequence[Made], promised: Sequence[Promise], *, full: bool) -> Ended:
     """Run `check` in a child; code 0 means all is well, otherwise `words` tells."""
     return _fork(lambda _promise: check(home, blocks, promised, full=full), None)
+
+
+def run_compact(home: Home) -> None:
+    """Run `compact` in a child."""
+    ended = _fork(lambda _promise: compact(home), None)
+    assert ended.code == 0, ended.words
 
 
 def run_create(home: Home) -> None:
