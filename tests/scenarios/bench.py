@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from msgspec import structs
+
 from consensus.config import QbftConfig
 from consensus.core import QbftCore
 from consensus.effects import (
@@ -26,6 +28,7 @@ from consensus.effects import (
     ValidateProposal,
 )
 from consensus.evidence import verify_conflict_proof, verify_evidence
+from consensus.height import HeightMachine
 from consensus.inputs import (
     BlockBuilt,
     BlockFetched,
@@ -289,7 +292,7 @@ class Bench:
         return self.feed(TipReported(self.cast.keys[words[0]].public_key, int(words[1])))
 
     def _play_next(self, words: list[str]) -> list[str]:
-        """`next height [with work] [order ABCD] [set ABCE]`: the decided block is stored, the next height starts."""
+        """`next height [with work] [order ABCD] [set ABCE]`: the block is stored, the next height starts."""
         assert self.decided is not None
         decided, self.decided = self.decided, None
         self.disk.store_decided(decided.header, decided.wtxids, decided.certificate)
@@ -388,9 +391,7 @@ class Bench:
         return self._start(height, recovered=Recovered(recovery.records, recovery.watermark, wtxids))
 
     def _play_forget(self, words: list[str]) -> list[str]:
-        """`forget the lock's proof`: as if the watermark held only the lock's name, and the journal is lost."""
-        from msgspec import structs
-
+        """The watermark holds only the lock's name, and the journal is lost."""
         recovery = self.disk.recover()
         assert not isinstance(recovery, Quarantine)
         last = recovery.last
@@ -456,6 +457,6 @@ class Bench:
         """`known x`: the header's block can be named again (used to tie names over restarts)."""
         assert block_id(self.cast.block(words[0], self.height))
 
-    def _machine(self):  # type: ignore[no-untyped-def]
+    def _machine(self) -> HeightMachine:
         assert self.core._machine is not None
         return self.core._machine

@@ -82,13 +82,13 @@ class Cast:
     # --- blocks
 
     def block(self, name: str, height: int, sender: str = "A") -> BlockHeader:
-        """The header of block `name` at `height`; whoever first proposes an undeclared one is its proposer."""
+        """The header of block `name` at `height`; its proposer is declared or whoever proposes it."""
         header = self._blocks.get((name, height))
         if header is None:
             options = dict(
                 part.strip().split(" ", 1) for part in self.declared.get(name, "").split(",") if part
             )
-            parent = self.tips[height - 1] if height - 1 in self.tips else self.genesis
+            parent = self.tips.get(height - 1, self.genesis)
             parent_id = bytes(32) if options.get("parent") == "wrong" else block_id(parent)
             if "on" in options:
                 parent = self.block(options["on"], height - 1)

@@ -1,1 +1,1 @@
-"""A deterministic world for the consensus engine: own scheduler, seeded faults, villains, independent oracle."""
+"""A deterministic world for the consensus engine: own scheduler, seeded faults, villains, own oracle."""

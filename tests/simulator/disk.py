@@ -16,6 +16,7 @@ from storage.signing_state import Quarantine, RecoveredSigner, Recovery, recover
 from storage.vote_journal import _START, JOURNAL_VERSION, JournalOwner, _frame, parse_journal
 from storage.watermark import WATERMARK_VERSION, Slot, WatermarkContents, encode_slot, parse_slot
 
+ROTATE_BYTES = 4096
 Tear = Callable[[int], int]  # of n unsynced bytes, how many reached the disk
 
 
@@ -32,6 +33,7 @@ class Disk:
         self.slots: list[bytes] = [self._slot(0, None), self._slot(1, None)]
         self.slot_unsynced: tuple[int, bytes] | None = None
         self.blocks: dict[bytes, tuple[BlockHeader, tuple[bytes, ...]]] = {}
+        self.last: VoteRecord | None = None  # the signer's memory of its last durable vote
         self.chain: list[tuple[BlockHeader, tuple[bytes, ...], CommitCertificate | None]] = [
             (genesis, (), None)
         ]
@@ -62,6 +64,22 @@ class Disk:
 
     def _slot(self, sequence: int, record: VoteRecord | None) -> bytes:
         return encode_slot(_make_slot(self.chain_id, self.public_key, sequence, record))
+
+    def holds(self, record: VoteRecord) -> bool:
+        """True when both memories would still know this vote after a power cut."""
+        in_slots = any(record.payload_hash in slot for slot in self.slots)
+        return in_slots and record.payload_hash in self.journal
+
+    def rotate(self) -> None:
+        """A height is decided: the journal may start again with its last record."""
+        if len(self.journal) > ROTATE_BYTES:
+            self.restart_journal(() if self.last is None else (self.last,))
+
+    def renew(self) -> None:
+        """The quarantine is over: a new journal and watermark, above everything seen in the old ones."""
+        recovery = self.recover()
+        floor = recovery.floor if isinstance(recovery, Quarantine) else recovery.last
+        self.level(RecoveredSigner((), floor))
 
     # --- blocks
 
@@ -96,7 +114,7 @@ class Disk:
 
     def level(self, recovered: RecoveredSigner) -> None:
         """Bring journal and watermark level, both durable, before anything is signed."""
-        last = recovered.last
+        last = self.last = recovered.last
         records = (
             recovered.records if last is None or last in recovered.records else (*recovered.records, last)
         )

@@ -1,0 +1,178 @@
+"""Validators that misbehave, each named by what it does. They sign with their own keys only.
+
+A villain runs the real engine and bends what leaves it; what it signs need not be durable or consistent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from consensus.messages import (
+    Commit,
+    Message,
+    Prepare,
+    Proposal,
+    RoundChange,
+    Vote,
+    decode_message,
+    encode_message,
+    vote_payload_hash,
+    with_signature,
+)
+from primitives.block import block_id
+from primitives.certificate import vote_domain
+from primitives.errors import DecodeError
+from tests.simulator import chain
+from tests.simulator.node import Node
+
+
+class Villain(Node):
+    """Signs anything: keeps a helper for making signed messages of its own."""
+
+    def forge(self, message: Vote) -> bytes:
+        """`message` with this villain's true signature."""
+        domain = vote_domain(chain.CHAIN_ID, self.states[-1].validators.hash)
+        payload = vote_payload_hash(domain, message)
+        position = (message.height, message.round, 0)
+        self.world.oracle.on_sign(self.number, self.key, position, payload, True)
+        return encode_message(with_signature(message, chain.sign(self.key, payload)))
+
+    def send_each(self, make: Any) -> None:
+        """Send `make(target)` to every other node; None sends nothing."""
+        for target in range(len(self.world.nodes)):
+            data = make(target) if target != self.number else None
+            if data is not None:
+                self.world.send(self.number, target, data)
+
+
+class Twin(Villain):
+    """A second machine with the same key and its own memory: honest in everything but being there."""
+
+
+class SilentProposer(Villain):
+    """Votes, but never proposes."""
+
+    def broadcast(self, data: bytes) -> None:
+        if not isinstance(decode_message(data), Proposal):
+            super().broadcast(data)
+
+
+class Withholder(Villain):
+    """Speaks to some only, a different some each time."""
+
+    def broadcast(self, data: bytes) -> None:
+        self.send_each(lambda target: data if self.world.random.random() < 0.5 else None)
+
+
+class EquivocatingProposer(Villain):
+    """Proposes one block to some and another to the others, and votes for both."""
+
+    def broadcast(self, data: bytes) -> None:
+        message = decode_message(data)
+        if not isinstance(message, Proposal) or message.prepares:
+            super().broadcast(data)
+            return
+        header = structs.replace(message.header, timestamp_ms=message.header.timestamp_ms + 1)
+        other = self.forge(structs.replace(message, header=header))
+        side = {t for t in range(len(self.world.nodes)) if self.world.random.random() < 0.5}
+        self.send_each(lambda target: other if target in side else data)
+        for kind in (Prepare, Commit):
+            for block in (block_id(message.header), block_id(header)):
+                vote = self.forge(kind(message.height, message.round, message.signer, bytes(64), block))
+                super().broadcast(vote)
+
+
+class DoubleVoter(Villain):
+    """Prepares and commits whatever it hears of, in every round, to everybody."""
+
+    def receive(self, source: int, data: bytes) -> None:
+        message = _read(data)
+        if isinstance(message, Prepare) and self.core is not None:
+            own = self.states[-1].validators.index_of(self.key)
+            if own is not None and message.height == len(self.disk.chain):
+                for kind in (Prepare, Commit):
+                    vote = kind(message.height, message.round, own, bytes(64), message.block_id)
+                    super().broadcast(self.forge(vote))
+        super().receive(source, data)
+
+
+class LyingRoundChanger(Villain):
+    """Claims to have prepared what it did not, or forgets what it did."""
+
+    def broadcast(self, data: bytes) -> None:
+        message = decode_message(data)
+        if isinstance(message, RoundChange):
+            lie = structs.replace(message, prepared=None, header=None, prepares=())
+            if message.prepared is None and message.round > 1:
+                lie = structs.replace(lie, prepared=(message.round - 1, self.world.random.randbytes(32)))
+            lied = self.forge(lie)
+            self.send_each(lambda target: lied if self.world.random.random() < 0.7 else data)
+            return
+        super().broadcast(data)
+
+
+class Hurrier(Villain):
+    """Asks for far rounds all the time."""
+
+    def broadcast(self, data: bytes) -> None:
+        super().broadcast(data)
+        message = decode_message(data)
+        if isinstance(message, Prepare | RoundChange):
+            round = message.round + self.world.random.choice((1, 2, 7, 1_000_000))
+            hurry = RoundChange(message.height, round, message.signer, bytes(64), None, None, ())
+            super().broadcast(self.forge(hurry))
+
+
+class Replayer(Villain):
+    """Sends old messages of everybody again, at random."""
+
+    def receive(self, source: int, data: bytes) -> None:
+        heard: list[bytes] = self.__dict__.setdefault("heard", [])
+        if len(heard) < 300:
+            heard.append(data)
+        if self.world.random.random() < 0.1 and self.core is not None:
+            super().broadcast(self.world.random.choice(heard))
+        super().receive(source, data)
+
+
+class Vandal(Villain):
+    """Changes bytes of what it sends on, and sends noise."""
+
+    def receive(self, source: int, data: bytes) -> None:
+        if self.world.random.random() < 0.2 and self.core is not None:
+            spoiled = bytearray(data)
+            spoiled[self.world.random.randrange(len(spoiled))] ^= 1 << self.world.random.randrange(8)
+            super().broadcast(bytes(spoiled))
+        super().receive(source, data)
+
+
+class Amnesiac(Villain):
+    """Forgets its votes at every restart, and restarts a lot."""
+
+    def boot(self) -> None:
+        self.faults.forgets_votes = True
+        self.faults.restart_after_ms = 5
+        super().boot()
+        self._later(50 + self.world.random.randrange(400), self.crash)
+
+
+VILLAINS: list[type[Node]] = [
+    SilentProposer,
+    Withholder,
+    EquivocatingProposer,
+    DoubleVoter,
+    LyingRoundChanger,
+    Hurrier,
+    Replayer,
+    Vandal,
+    Amnesiac,
+]
+
+
+def _read(data: bytes) -> Message | None:
+    try:
+        return decode_message(data)
+    except DecodeError:
+        return None
