@@ -32,7 +32,7 @@ from p2p.libp2p_streams import Connection, Multistream, StreamPipe
 from p2p.link import PeerLink
 from p2p.transport import Gossip, Message, PeerId, Topic, Verdict
 from p2p.yamux import LOW, StreamClosed, YamuxStream
-from primitives.errors import DecodeError
+from primitives.errors import DecodeError, DrexError, InvariantViolation, StorageFailure
 from primitives.limits import GOSSIP_PUBLISH_QUEUE, MIB
 
 _log = structlog.get_logger(__name__)
@@ -188,6 +188,8 @@ class GossipService:
         self._commands: deque[_Command] = deque()
         self._publishing = 0
         self._commanded = trio.Event()
+        self._fatal: DrexError | None = None
+        self.router: _Router | None = None
 
     # --- what the transport calls: never waits
     def subscribe(self, topic: Topic) -> None:
@@ -224,8 +226,12 @@ class GossipService:
     async def serve(self, link: PeerLink, stream: YamuxStream) -> None:
         """Read a peer's gossip stream until it ends."""
         connection = self._host.network.connections.get(ID.from_base58(link.peer))
-        if connection is not None and self._host.stream_handler is not None:
+        if connection is None or self._host.stream_handler is None:
+            return
+        try:
             await self._host.stream_handler(StreamPipe(stream, _MAX_RPC_BYTES, GOSSIP_PROTOCOL, connection))
+        except Exception as error:  # protobuf's and the router's own, none of them documented
+            raise DecodeError(f"gossip: {type(error).__name__}") from None
 
     async def run(self) -> None:
         """Gossip until cancelled. A service that broke is replaced; its peers and topics are told anew."""
@@ -233,6 +239,8 @@ class GossipService:
             try:
                 await self._run_service()
             except Exception as error:
+                if self._fatal is not None:
+                    raise self._fatal from None
                 _log.error("gossip_service_broke", error=repr(error))
             await trio.sleep(_RESTART_SECONDS)
             for topic in self._hub.validators:
@@ -241,7 +249,7 @@ class GossipService:
                 self._command(lambda _, known=connection: self._host.network.notify("connected", known))  # type: ignore[misc]
 
     async def _run_service(self) -> None:
-        router = _Router()
+        router = self.router = _Router()
         pubsub = _Pubsub(
             self._host,
             router,
@@ -258,8 +266,11 @@ class GossipService:
             while True:
                 while self._commands:
                     await self._commands.popleft()(pubsub)
+                    await trio.lowlevel.checkpoint()  # let the peers' writers empty their short queues
                 self._commanded = trio.Event()
                 await self._commanded.wait()
+                if self._fatal is not None:
+                    raise self._fatal
 
     async def _join(self, pubsub: Pubsub, topic: Topic) -> None:
         name = self._names[topic]
@@ -278,7 +289,13 @@ class GossipService:
         if sender == self._hub.peer_id:
             return True  # our own, on its way out
         self._hub.count(GOSSIP_LABEL, "in", len(msg.data))
-        if self._hub.judge_gossip(topic, author, sender, msg.data) is not Verdict.ACCEPT:
+        try:
+            verdict = self._hub.judge_gossip(topic, author, sender, msg.data)
+        except (StorageFailure, InvariantViolation) as error:
+            self._fatal = error  # must halt the node, past the library that would swallow it
+            self._commanded.set()
+            return False
+        if verdict is not Verdict.ACCEPT:
             return False
         if not self._hub.inbox(topic).put_nowait(Message(sender, topic, msg.data, author)):
             self._hub.gossip[topic.value, Gossip.DROPPED.value] += 1
