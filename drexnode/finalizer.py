@@ -21,6 +21,7 @@ from ledger.genesis import chain_id_of, ledger_parameters
 from ledger.genesis_records import GenesisDocument
 from ledger.state import StateReader
 from ledger.state_tree import StateTree
+from ledger.transaction import OutPoint
 from primitives.block import BlockHeader, BlockId
 from primitives.certificate import CommitCertificate
 from primitives.errors import InvariantViolation
@@ -70,10 +71,16 @@ class Finalizer:
 
     def context(self) -> ExecutionContext:
         """What the block after the head is executed with."""
-        head, find_spender = self.head, self.queries.find_spender
+        head = self.head
         return ExecutionContext(
-            head.header, head.validators, self.genesis.parameters, self._ledger, find_spender
+            head.header, head.validators, self.genesis.parameters, self._ledger, self._find_spender
         )
+
+    def _find_spender(self, outpoint: OutPoint) -> tuple[bytes, int] | None:
+        """What spent an output, of the genesis as well."""
+        outputs = self.genesis.outputs
+        of_genesis = outpoint.txid == self.chain_id and outpoint.index < len(outputs)
+        return self.queries.find_spender(outpoint, outputs[outpoint.index].lock if of_genesis else None)
 
     def on_final(self, listener: OnFinal) -> None:
         """Call `listener(block, executed)` after each block became final. It must not wait or raise."""

@@ -185,25 +185,26 @@ class ChainQueries:
         items = tuple(_entry(key, txid) for key, txid in rows[: _bounded(limit)])
         return Page(height, items, self._cursor(view, height, prefix, [key for key, _ in rows], limit))
 
-    def find_spender(self, outpoint: OutPoint) -> tuple[bytes, int] | None:
+    def find_spender(self, outpoint: OutPoint, genesis_lock: bytes | None = None) -> tuple[bytes, int] | None:
         """Which transaction spent an output, and at what height; None when unspent, unknown or too long ago.
 
-        Looks through the history of the output's lock, at most `MAX_SPENDER_SEARCH` entries.
+        Looks through the history of the output's lock, at most `MAX_SPENDER_SEARCH` entries. An output of
+        the genesis was made by no transaction: the caller names its lock.
         """
         try:
-            return self._find_spender(outpoint)
+            return self._find_spender(outpoint, genesis_lock)
         except QueryError:  # pruned: it only makes a refusal more precise
             return None
 
-    def _find_spender(self, outpoint: OutPoint) -> tuple[bytes, int] | None:
-        made = self.transaction(outpoint.txid)
-        if made is None:
-            return None
-        outputs = self._decode(made.raw).body.outputs
-        if outpoint.index >= len(outputs):
-            return None
-        lock = outputs[outpoint.index].lock
-        start = HISTORY + lock + made.height.to_bytes(8, "big")
+    def _find_spender(self, outpoint: OutPoint, genesis_lock: bytes | None) -> tuple[bytes, int] | None:
+        lock, height = genesis_lock, 0
+        if lock is None:
+            made = self.transaction(outpoint.txid)
+            outputs = () if made is None else self._decode(made.raw).body.outputs
+            if made is None or outpoint.index >= len(outputs):
+                return None
+            lock, height = outputs[outpoint.index].lock, made.height
+        start = HISTORY + lock + height.to_bytes(8, "big")
         for key, txid in _take(self._view.scan(start, after(HISTORY + lock)), MAX_SPENDER_SEARCH):
             height, position = read_location(key)
             located = self._located(height, position)
