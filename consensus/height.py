@@ -53,6 +53,7 @@ HEIGHT_TIMERS = (
     TimerKind.RESEND,
     TimerKind.REVALIDATE,
 )
+_HEIGHT_TIMER_SET = frozenset(HEIGHT_TIMERS)
 
 
 class HeightSetting(msgspec.Struct, frozen=True, gc=False):
@@ -207,7 +208,7 @@ class HeightMachine:
 
     def is_alive(self) -> bool:
         """True while some timer will carry the height on."""
-        return any(self.timers.is_running(kind) for kind in HEIGHT_TIMERS)
+        return self.timers.any_running(_HEIGHT_TIMER_SET)
 
     # --- rounds
 

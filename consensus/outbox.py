@@ -59,6 +59,10 @@ class Timers:
         """True while an expiry of this kind is awaited."""
         return kind in self._running
 
+    def any_running(self, kinds: frozenset[TimerKind]) -> bool:
+        """True while an expiry of one of these kinds is awaited."""
+        return not kinds.isdisjoint(self._running)
+
     def take(self, timer: Timer) -> bool:
         """Accept an expiry: True (and no longer running) unless it is stale."""
         if self._running.get(timer.kind) != timer:

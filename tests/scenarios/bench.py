@@ -6,6 +6,7 @@ is made once a height.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 
@@ -403,6 +404,32 @@ class Bench:
             self.disk.write_watermark(named)
             self.disk.sync_watermark()
         return []
+
+    def _play_damage(self, words: list[str]) -> list[str]:
+        """`damage the journal everywhere` (or `slot 0`): cut it at every byte, and flip every byte, each time
+        on a fresh copy of the disk; restart and tempt the node with the lines of `Then:`."""
+        disk, signed, decisions = self.disk, self.signed, self.decisions
+        slot = int(words[1]) if words[0] == "slot" else None
+        original = disk.journal if slot is None else disk.slots[slot]
+        for place in range(len(original)):
+            flipped = original[:place] + bytes([original[place] ^ 0x55]) + original[place + 1 :]
+            for damaged in (original[:place], flipped):
+                self.disk = copy.deepcopy(disk)
+                if slot is None:
+                    self.disk.journal = damaged
+                else:
+                    self.disk.slots[slot] = damaged
+                self.signed, self.decisions = dict(signed), {}
+                self._play_restart([])
+                self._tempt()
+        self.disk, self.signed, self.decisions = disk, signed, decisions
+        return []
+
+    def _tempt(self) -> None:
+        for text in self.scenario.settings["then"].split(";"):
+            words = text.split()
+            if words[0] != "timer" or TimerKind[words[1]] in self.timers:
+                self.play(Step(0, ">", text.strip()))
 
     # --- checks
 

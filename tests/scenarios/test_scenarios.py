@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.ballot_bench import BallotBench
 from tests.scenarios.bench import Bench
+from tests.scenarios.cluster_bench import ClusterBench
 from tests.scenarios.language import Scenario, read_scenario
 
 FOLDER = Path(__file__).parent
@@ -15,7 +17,8 @@ FILES = sorted(FOLDER.glob("*.txt"))
 
 def play(scenario: Scenario) -> None:
     """Run a dialogue: every effect expected comes, in its order, and no other."""
-    bench = Bench(scenario)
+    stage = scenario.settings.get("stage", "engine")
+    bench = {"engine": Bench, "cluster": ClusterBench, "ballot": BallotBench}[stage](scenario)
     for step in scenario.steps:
         if step.kind == "=":
             bench.check(step)

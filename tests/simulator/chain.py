@@ -59,9 +59,7 @@ def genesis_state(size: int) -> State:
 
 def genesis_header(state: State) -> BlockHeader:
     """Block 0."""
-    return BlockHeader(
-        1, 0, ZERO, 1, ZERO, 0, ZERO, state.root, state.validators.hash, state.validators.hash
-    )
+    return BlockHeader(1, 0, ZERO, 1, ZERO, 0, ZERO, state.root, state.validators.hash, state.validators.hash)
 
 
 def list_root(wtxids: tuple[bytes, ...]) -> bytes:
@@ -86,7 +84,12 @@ def execute(state: State, wtxids: tuple[bytes, ...]) -> State | None:
 
 
 def make_header(
-    state: State, parent: BlockHeader, parent_id: bytes, now_ms: int, proposer: bytes, wtxids: tuple[bytes, ...]
+    state: State,
+    parent: BlockHeader,
+    parent_id: bytes,
+    now_ms: int,
+    proposer: bytes,
+    wtxids: tuple[bytes, ...],
 ) -> BlockHeader:
     """The header of a block that is valid on `parent`."""
     after = execute(state, wtxids)

@@ -256,7 +256,7 @@ class Node:
         if (last := disk.last) is not None and record.position <= last.position:
             if (record.position, record.payload_hash) != (last.position, last.payload_hash):
                 self.feed(SigningFailed(effect.token, "SIGN_REGRESSION"))
-                return
+                return None
         else:
             cut = int(random() * 4) if self.faults.crash_in_vote > random() else -1
             disk.append(record)
@@ -351,7 +351,9 @@ class Node:
         holders = [self, *(self.world.nodes[int(peer)] for peer in effect.sources)]
         for node in holders:
             stored = node.disk.blocks.get(wanted)
-            reachable = node is self or (node.core is not None and self.world.can_talk(self.number, node.number))
+            reachable = node is self or (
+                node.core is not None and self.world.can_talk(self.number, node.number)
+            )
             if stored is not None and reachable:
                 self.bodies.update(stored[1])
                 self.feed(BlockFetched(effect.ref, stored[1]))
@@ -363,7 +365,9 @@ class Node:
     def _on_decide(self, effect: Decide) -> None:
         self._finalize(effect.header, effect.wtxids, effect.certificate)
 
-    def _finalize(self, header: BlockHeader, wtxids: tuple[bytes, ...], certificate: CommitCertificate) -> None:
+    def _finalize(
+        self, header: BlockHeader, wtxids: tuple[bytes, ...], certificate: CommitCertificate
+    ) -> None:
         if header.height != len(self.disk.chain):
             return
         found = self._find_block(header, wtxids)
@@ -378,12 +382,15 @@ class Node:
         self.report_decision(header, certificate, state)
         self.disk.store_decided(header, found, certificate)
         self.states.append(after)
+        self.world.has_news = True
         self.bodies.update(found)
         for wtxid in found:
             self.pool.pop(wtxid, None)
         self._later(1, self._start_height, None)
 
-    def report_decision(self, header: BlockHeader, certificate: CommitCertificate, state: chain.State) -> None:
+    def report_decision(
+        self, header: BlockHeader, certificate: CommitCertificate, state: chain.State
+    ) -> None:
         """Tell the oracle, in plain values."""
         fields = [getattr(header, name) for name in header.__struct_fields__]
         plain = {
@@ -455,8 +462,9 @@ class Node:
 
     def add_transactions(self, wtxids: tuple[bytes, ...]) -> None:
         """Bodies somebody pushed."""
-        for wtxid in wtxids if self.core is not None else ():
-            self.add_transaction(wtxid)
+        if self.core is not None:
+            for wtxid in wtxids:
+                self.add_transaction(wtxid)
 
     # --- the end
 

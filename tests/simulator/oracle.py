@@ -45,7 +45,9 @@ class Oracle:
 
     # --- signing
 
-    def on_sign(self, node: int, key: bytes, position: tuple[int, int, int], payload: bytes, durable: bool) -> None:
+    def on_sign(
+        self, node: int, key: bytes, position: tuple[int, int, int], payload: bytes, durable: bool
+    ) -> None:
         """A node signs `payload` at (height, round, step)."""
         self.signatures.add((key, payload))
         if node in self.villains:
@@ -58,7 +60,9 @@ class Oracle:
 
     # --- deciding
 
-    def on_decide(self, node: int, block: dict[str, Any], certificate: dict[str, Any], members: list[bytes]) -> None:
+    def on_decide(
+        self, node: int, block: dict[str, Any], certificate: dict[str, Any], members: list[bytes]
+    ) -> None:
         """An honest node decides `block` (header fields) with this certificate; `members` is the height's set."""
         height = block["fields"][1]
         identity = tagged("drex/block", packed(block["fields"]))

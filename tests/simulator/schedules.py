@@ -152,13 +152,17 @@ def clocks(stage: Stage) -> None:
     random = stage.world.random
     for node in stage.nodes:
         node.faults.clock_rate = random.choice((0.5, 0.9, 1.0, 1.1, 3.0))
-    stage.nodes[random.randrange(stage.size)].faults.clock_offset_ms = random.choice((-3_600_000, 3_600_000, 400))
+    stage.nodes[random.randrange(stage.size)].faults.clock_offset_ms = random.choice(
+        (-3_600_000, 3_600_000, 400)
+    )
     random_faults(stage)
 
 
 def slow_disk(stage: Stage) -> None:
     """One validator's disk takes its time; all may crash."""
-    stage.nodes[stage.world.random.randrange(stage.size)].faults.sync_ms = stage.world.random.choice((50, 300))
+    stage.nodes[stage.world.random.randrange(stage.size)].faults.sync_ms = stage.world.random.choice(
+        (50, 300)
+    )
     crashes(stage)
 
 

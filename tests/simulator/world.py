@@ -27,12 +27,14 @@ class Network:
     straggle: float = 0.0  # how often a message takes up to `straggle_delay`
     straggle_delay: int = 1500
     blocked: set[tuple[int, int]] = field(default_factory=set)  # one-way
+    is_lost: Callable[[int, int, bytes], bool] | None = None  # a plot's own rule: source, target, bytes
 
     def calm(self) -> None:
         """Everything arrives, soon."""
         self.loss = self.duplication = self.straggle = 0.0
         self.min_delay, self.max_delay = 1, 10
         self.blocked.clear()
+        self.is_lost = None
 
     def split(self, *groups: set[int]) -> None:
         """Nothing passes between different groups."""
@@ -56,6 +58,7 @@ class World:
         self.now = 0
         self.steps = 0
         self.trace = 0
+        self.has_news = False  # a block was stored since `done` was last asked
         self.oracle = oracle
         self.network = Network()
         self.nodes: list[Node] = []
@@ -71,6 +74,8 @@ class World:
         """Carry bytes from one node to another, or lose them on the way."""
         network, source_random = self.network, self.random.random
         if network.blocked and (source, target) in network.blocked:
+            return
+        if network.is_lost is not None and network.is_lost(source, target, data):
             return
         if network.loss and source_random() < network.loss:
             return
@@ -95,14 +100,18 @@ class World:
         """Mix something that happened into the trace."""
         self.trace = zlib.crc32(what, self.trace ^ (self.now << 8 | node))
 
-    def run(self, until_ms: int, done: Callable[[], bool] = lambda: False, max_steps: int = 1_000_000) -> bool:
+    def run(
+        self, until_ms: int, done: Callable[[], bool] = lambda: False, max_steps: int = 1_000_000
+    ) -> bool:
         """Let time pass until `until_ms`, or until `done()`. True when `done()` was reached."""
         events, pop = self._events, heapq.heappop
         while events and events[0][0] <= until_ms:
             self.now, _, action, arguments = pop(events)
             action(*arguments)
-            if done():
-                return True
+            if self.has_news:
+                self.has_news = False
+                if done():
+                    return True
             if self.steps > max_steps:
                 raise AssertionError(f"no end in sight after {self.steps} steps")
         self.now = max(self.now, until_ms)
