@@ -37,7 +37,13 @@ from ledger.refusals import Rejection
 from ledger.transaction import Transaction, decode_transaction
 from p2p.transport import Offence, PeerId
 from primitives.errors import DecodeError, DrexError, InvalidTransaction
-from primitives.limits import ADMIT_SLICE, DECODE_SLICE, MAX_SIGNATURES, MAX_TRANSACTION_BYTES
+from primitives.limits import (
+    ADMIT_PART,
+    ADMIT_SLICE,
+    DECODE_SLICE,
+    MAX_SIGNATURES,
+    MAX_TRANSACTION_BYTES,
+)
 
 
 class Spread(Protocol):
@@ -120,7 +126,14 @@ class Admission:
             if source is None or self._role == "observer":
                 raise closed
             return [Submitted(None, closed)] * len(raws)
-        batch = _Batch(source, [None] * len(raws))
+        return [
+            answer
+            for part in slices_of(raws, ADMIT_PART)
+            for answer in await self._admit(_Batch(source, [None] * len(part)), part, relay)
+        ]
+
+    async def _admit(self, batch: _Batch, raws: Sequence[bytes], relay: bool) -> list[Submitted]:
+        source = batch.source
         try:
             async with self._in_row(source) as turn:
                 await self._read(batch, raws)
@@ -290,7 +303,6 @@ class Admission:
     def on_final(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         """A block became final: its transactions leave the pool (in slices, by `run`), and all that can no
         longer enter one. From now on none of them counts as pending."""
-        self._own.final(block.block.transactions)
         self._outcomes.final(block)
         self._gate.begin_leaving(block)
         self._final.set()
@@ -306,8 +318,11 @@ class Admission:
         while True:
             await self._final.wait()
             self._final = trio.Event()
-            while (slices := self._gate.leave()) is not None:
-                self._left(await breathe(slices) or [])
+            while (block := self._gate.next_leaving()) is not None:
+                self._left(await breathe(self._gate.leave(block)) or [])
+                for transactions in slices_of(block.block.transactions, ADMIT_PART):
+                    self._own.final(transactions)
+                    await trio.lowlevel.checkpoint()
             while due := self._gate.due():
                 for part in slices_of(due, ADMIT_SLICE):
                     async with self._slice:

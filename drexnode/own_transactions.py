@@ -2,7 +2,7 @@
 
 Guarantees: each is in the pool, or leaves here with it; one that waits longer than `RESEND_INTERVAL_MS` is
 offered to others again, at most `RESEND_BYTES` at one time, each in its turn. From admission to FINAL is what
-`drex_tx_finality_seconds` measures, on `FINALITY_SAMPLES` transactions of a block.
+`drex_tx_finality_seconds` measures, on `FINALITY_SAMPLES` of the transactions that become final together.
 """
 
 from __future__ import annotations

@@ -81,12 +81,13 @@ class PoolGate:
             self._leaving.update(txid for txid in txids if txid in self.pool)
             self._final.append(block)
 
-    def leave(self) -> Slices[list[Rejection]] | None:
-        """Take the oldest final block's transactions out, and what conflicts with them or can enter no later
-        block, which is returned; None when there is no such block."""
-        return self._leave(self._final.popleft()) if self._final else None
+    def next_leaving(self) -> FinalizedBlock | None:
+        """The oldest final block that still has to `leave`, or None."""
+        return self._final.popleft() if self._final else None
 
-    def _leave(self, block: FinalizedBlock) -> Slices[list[Rejection]]:
+    def leave(self, block: FinalizedBlock) -> Slices[list[Rejection]]:
+        """Take a final block's transactions out, and what conflicts with them or can enter no later block:
+        the latter is returned."""
         transactions = block.block.transactions
         rejections = yield from self.pool.finalise(transactions, block.height, self._now_ms())
         self._leaving.difference_update(transaction.txid for transaction in transactions)

@@ -7,13 +7,14 @@ since the same body with another witness is another claim; they are bounded, the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from drexnode.slicing import slices_of
 from drexnode.verifier import Verifier
 from ledger import codes
 from ledger.transaction import Transaction, signature_checks
 from primitives.errors import InvalidTransaction
-from primitives.limits import VERIFIED_MARKS
+from primitives.limits import ADMIT_PART, VERIFIED_MARKS
 
 
 class Signatures:
@@ -28,9 +29,15 @@ class Signatures:
         return transaction.wtxid in self._marks
 
     async def check(self, transactions: Iterable[Transaction]) -> dict[bytes, InvalidTransaction]:
-        """Verify all that is not marked, in one go. wtxid → TX_BAD_SIGNATURE, naming the first key whose
-        signature is false; what is not in the answer is marked."""
+        """Verify all that is not marked. wtxid → TX_BAD_SIGNATURE, naming the first key whose signature is
+        false; what is not in the answer is marked."""
         unknown = [transaction for transaction in transactions if transaction.wtxid not in self._marks]
+        errors: dict[bytes, InvalidTransaction] = {}
+        for part in slices_of(unknown, ADMIT_PART):
+            errors |= await self._check(part)
+        return errors
+
+    async def _check(self, unknown: Sequence[Transaction]) -> dict[bytes, InvalidTransaction]:
         groups = [signature_checks(transaction) for transaction in unknown]
         answers = iter(await self._verifier.verify([check for group in groups for check in group]))
         errors: dict[bytes, InvalidTransaction] = {}

@@ -241,10 +241,11 @@ BODIES_BYTES = 32 * MIB
 VERIFIED_MARKS = 131_072  # wtxids whose signatures were verified
 MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
 DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
+ADMIT_PART = 256  # transactions judged together: what is done for each of them in one slice is below 2 µs
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
 RECHECK_BATCH = 256  # of the pool's entries that wait for long, found at one time
 RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
-FINALITY_SAMPLES = 64  # of a block's transactions whose latency is observed
+FINALITY_SAMPLES = 16  # of ADMIT_PART transactions that became final: those whose latency is observed
 
 # --- serving
 RECENT_BLOCKS = 16  # final blocks kept in RAM for peers that are a little behind
