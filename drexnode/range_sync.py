@@ -106,8 +106,7 @@ class RangePlanner:
 
     def plan(self, now_ms: int) -> list[FetchRange]:
         """What to ask now. Each is answered by exactly one `received` or `failed`; late ones are ignored."""
-        asks = [ask for ask in self._continued if ask.request_id in self._requests]
-        self._continued.clear()
+        asks = self._continuations()
         for first, last in list(self._gaps()):
             start = first
             while start <= last and (ask := self._ask(start, last, now_ms)) is not None:
@@ -118,6 +117,14 @@ class RangePlanner:
         if (second := self._ask_another(now_ms)) is not None:
             asks.append(second)
         return asks
+
+    def _continuations(self) -> list[FetchRange]:
+        """Requests for the rest of large blocks, unless they came whole from another peer meanwhile."""
+        waiting, self._continued = self._continued, []
+        for ask in waiting:
+            if ask.first < self._next and self._requests.pop(ask.request_id, None) is not None:
+                self._book.answered(ask.peer)
+        return [ask for ask in waiting if ask.request_id in self._requests]
 
     def next_wakeup(self, now_ms: int) -> int | None:
         """When `plan` may have more to ask although nothing happened; None if only an event can change it."""

@@ -21,7 +21,8 @@ from drexnode.verifier import Verifier
 from drexnode.wire import Role
 from ledger.genesis_records import GenesisDocument
 from ledger.transaction import Transaction, signature_checks
-from p2p.memory import MemoryHost, MemoryNetwork
+from p2p.linked import LinkedTransport
+from p2p.memory import MemoryNetwork
 from p2p.transport import PeerEventKind, PeerId
 from primitives.errors import InvalidTransaction
 from tests.drexnode.chain import key, open_finalizer
@@ -31,7 +32,7 @@ from tests.drexnode.chain import key, open_finalizer
 class Follower:
     """The parts of one node."""
 
-    host: MemoryHost
+    host: LinkedTransport
     finalizer: Finalizer
     executor: Executor
     verifier: Verifier
@@ -69,7 +70,7 @@ class Follower:
 
 
 def make_follower(
-    host: MemoryHost,
+    host: LinkedTransport,
     finalizer: Finalizer,
     *,
     role: Role = "observer",
@@ -142,7 +143,7 @@ async def open_follower(
             nursery.cancel_scope.cancel()
 
 
-async def connect(*hosts: MemoryHost) -> None:
+async def connect(*hosts: LinkedTransport) -> None:
     """Permit and join each with each."""
     for host in hosts:
         known = {other.peer_id: other.listen_addresses for other in hosts if other is not host}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from drexnode.range_parts import FetchedBlock, FetchFailure, FetchRange
 from drexnode.range_sync import RangePlanner
+from drexnode.sync_progress import SyncProgress
 from drexnode.wire import BlockPart
 from p2p.transport import Offence, PeerId
 from primitives.block import BlockHeader
@@ -21,7 +22,9 @@ from primitives.limits import (
     SYNC_BACKOFF_MIN_MS,
     SYNC_CHUNK_BYTES,
     SYNC_HEDGE_MS,
+    SYNC_LIVE_BLOCKS,
     SYNC_RANGE_BLOCKS,
+    SYNC_REPORT_MS,
     SYNC_REQUESTS_IN_FLIGHT,
     SYNC_REQUESTS_PER_PEER,
     SYNC_WINDOW_BYTES,
@@ -149,6 +152,18 @@ def test_a_large_block_comes_in_parts_from_one_peer() -> None:
     blocks = planner.take(100)
     assert heights(blocks) == [1, 2]
     assert len(blocks[0].transactions) == 8
+
+
+def test_the_rest_of_a_block_that_came_whole_from_another_peer_is_not_asked_for() -> None:
+    planner = planner_at(0, alice=1)
+    (slow,) = planner.plan(0)
+    planner.claim(BOB, 1, 1)
+    (second,) = planner.plan(SYNC_HEDGE_MS)
+    planner.received(slow.request_id, [part(1, 1, total=2)], SYNC_HEDGE_MS + 1)
+    planner.received(second.request_id, [part(1, 2)], SYNC_HEDGE_MS + 1)
+    assert heights(planner.take(10)) == [1]
+    assert planner.plan(SYNC_HEDGE_MS + 2) == []
+    assert planner.in_flight == 0
 
 
 def test_an_endless_block_is_given_up() -> None:
@@ -423,3 +438,31 @@ def test_one_honest_peer_is_enough_whatever_the_villains(
             planner.claim(rng.choice(sorted(peers)), tip, now)
     assert final == list(range(start + 1, tip + 1))
     assert all(not peer.offences for peer in peers.values() if peer.serve is honest)
+
+
+# --- progress
+
+
+def test_following_at_the_tip_is_not_being_behind() -> None:
+    progress = SyncProgress(0)
+    assert progress.update(100, 100 + SYNC_LIVE_BLOCKS) is None
+    assert progress.is_behind is False
+    assert progress.update(100, 101 + SYNC_LIVE_BLOCKS) is True
+    assert progress.update(101, 101 + SYNC_LIVE_BLOCKS) is False
+
+
+def test_rates_and_time_left_are_of_the_last_interval() -> None:
+    progress = SyncProgress(0)
+    progress.update(0, 1000)
+    progress.start(0)
+    assert progress.report(0, 1000, SYNC_REPORT_MS - 1) is None
+    for _ in range(100):
+        progress.count(50)
+    report = progress.report(100, 1000, SYNC_REPORT_MS)
+    assert report is not None
+    assert report.blocks_per_second == 100 * 1000 // SYNC_REPORT_MS
+    assert report.transactions_per_second == 5000 * 1000 // SYNC_REPORT_MS
+    assert report.eta_s == 900 * SYNC_REPORT_MS // 100_000
+    stalled = progress.report(100, 1000, 2 * SYNC_REPORT_MS)
+    assert stalled is not None
+    assert stalled.eta_s is None
