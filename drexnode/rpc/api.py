@@ -114,7 +114,7 @@ class UnspentOutput:
 
 @dataclass(frozen=True, slots=True)
 class UnspentPage:
-    """Outputs ascending by outpoint; `height` is the tip they were read at; `after` is None on the last
+    """Outputs ascending by asset and outpoint; `height` is the tip they were read at; `after` is None on the last
     page."""
 
     height: int
