@@ -211,7 +211,7 @@ class Admission:
         added: list[Transaction] = []
         for part in slices_of(batch.unrefused(), ADMIT_SLICE):
             async with self._slice:
-                entered = self._gate.enter(part)
+                entered = self._gate.enter(part, explains=batch.source is None)
                 self._left(entered.evicted)
                 for transaction, error in entered.refused:
                     self._refuse(batch, transaction, error)

@@ -39,6 +39,9 @@ from storage.signing_state import SigningRefused
 _log = get_logger("consensus")
 T = TypeVar("T")
 
+# Refusals that an honest validator may earn by being slow, late or misled: never charged to it.
+HONEST_REASONS = frozenset({"INVALID_BLOCK", "UNBACKED_CLAIM", "NOT_PROPOSER", "FOREIGN_BLOCK"})
+
 # Durable work, in order: keep a block's bodies, sign a vote, forget the votes of a decided height.
 Durable = Block | fx.Persist | int
 
@@ -224,7 +227,8 @@ class ConsensusDriver:
 
     def _reject(self, peer: PeerId, reason: str, detail: str) -> None:
         _log.info("consensus.message_rejected", peer=peer, reason=reason, detail=detail)
-        self._transport.report(peer, Offence.INVALID_MESSAGE, reason)
+        if reason not in HONEST_REASONS:
+            self._transport.report(peer, Offence.INVALID_MESSAGE, reason)
 
     def _keep_evidence(self, effect: fx.EvidenceFound) -> None:
         evidence = effect.evidence

@@ -69,11 +69,12 @@ class Finalizer:
         metrics.chain_height.set(head.height)
         metrics.head_timestamp_seconds.set(head.header.timestamp_ms / 1000)
 
-    def context(self) -> ExecutionContext:
-        """What the block after the head is executed with."""
-        head = self.head
+    def context(self, *, explains: bool = False) -> ExecutionContext:
+        """What the block after the head is executed with. `explains` makes a refusal of a spent output name
+        its spender: a search through the index, for a person's answer and never for what peers send."""
+        head, find_spender = self.head, self._find_spender if explains else None
         return ExecutionContext(
-            head.header, head.validators, self.genesis.parameters, self._ledger, self._find_spender
+            head.header, head.validators, self.genesis.parameters, self._ledger, find_spender
         )
 
     def _find_spender(self, outpoint: OutPoint) -> tuple[bytes, int] | None:

@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Mapping
 from functools import partial
-from itertools import islice
 from random import SystemRandom
 from typing import cast
 
@@ -55,7 +54,7 @@ from p2p.addresses import parse_address
 from p2p.host import open_host
 from p2p.transport import PeerEventKind, PeerId, Transport
 from primitives.keys import SigningKey, verify
-from primitives.limits import MAX_REGISTERED_NODES, SYNC_PATIENCE_MS
+from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, SYNC_PATIENCE_MS
 from storage.signing_state import open_signing_state
 
 _log = get_logger("node")
@@ -313,8 +312,9 @@ class Node:
             self._driver.tip_reported(peer, height)
 
     def _push_pool(self, peer: PeerId | None) -> None:
-        most = self._finalizer.genesis.parameters.limits.max_transactions
-        self._dissemination.push(islice(self._admission.candidates(), most), peer)
+        """Whoever builds next may have missed what has waited here for a while: one frame of it wakes it."""
+        before_ms = wall_clock_ms() - PUSH_AFTER_MS
+        self._dissemination.push(self._admission.pool.oldest(before_ms, PUSH_BYTES), peer)
 
     def _follow_registry(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         if self._permits.apply(executed.delta.changes, executed.next_validators):

@@ -57,11 +57,12 @@ class PoolGate:
             if transaction.txid not in self._leaving:
                 yield transaction
 
-    def enter(self, transactions: Sequence[Transaction]) -> Entered:
-        """Check and take in a slice (about `ADMIT_SLICE`), in order; a known txid is left as it is."""
+    def enter(self, transactions: Sequence[Transaction], *, explains: bool = False) -> Entered:
+        """Check and take in a slice (about `ADMIT_SLICE`), in order; a known txid is left as it is.
+        `explains` finds out who spent an input that is gone."""
         entered = Entered()
         height, now_ms = self._finalizer.head.height, self._now_ms()
-        report = self.pool.add(self._checked(transactions, entered), now_ms, height)
+        report = self.pool.add(self._checked(transactions, entered, explains), now_ms, height)
         by_wtxid = {transaction.wtxid: transaction for transaction in transactions}
         entered.added = report.added
         entered.evicted = report.evicted
@@ -108,9 +109,12 @@ class PoolGate:
                     rejections += self.refuse(transaction, error)
         return rejections
 
-    def _checked(self, transactions: Sequence[Transaction], entered: Entered) -> Iterator[NewEntry]:
+    def _checked(
+        self, transactions: Sequence[Transaction], entered: Entered, explains: bool
+    ) -> Iterator[NewEntry]:
         """Lazily, so that each is checked when those before it are in the pool."""
-        context, time_ms, state = self._finalizer.context(), self._time(), self._finalizer.state
+        context, state = self._finalizer.context(explains=explains), self._finalizer.state
+        time_ms = self._time()
         for transaction in transactions:
             if transaction.txid in self.pool:
                 continue

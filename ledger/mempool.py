@@ -142,6 +142,17 @@ class Mempool:
                 report.refused.append(self.refusals.add(transaction, *problem, now_ms))
         return report
 
+    def oldest(self, before_ms: int, max_bytes: int) -> list[Transaction]:
+        """Entries added before `before_ms`, the oldest first, up to `max_bytes` together."""
+        found: list[Transaction] = []
+        room = max_bytes
+        for entry in self._entries.values():
+            room -= len(entry.transaction.raw)
+            if entry.added_ms >= before_ms or room < 0:
+                break
+            found.append(entry.transaction)
+        return found
+
     def ancestors(self, transaction: Transaction) -> list[Transaction] | None:
         """The unconfirmed transactions that `transaction` builds on, parents before children; None when
         they are more than `MEMPOOL_MAX_ANCESTORS`. `transaction` need not be in the pool."""

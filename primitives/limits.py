@@ -263,3 +263,5 @@ MAX_REGISTERED_NODES = 10_000
 HEADERS_SLICE = 64  # headers read between two turns of the event loop
 VALIDATOR_SETS_KEPT = 1024  # validator sets of the past held in memory
 REGISTRY_ROWS = 10_000  # entries of the registry in one answer
+PUSH_AFTER_MS = 250  # a transaction pending for longer may have been missed by the proposer
+PUSH_BYTES = 60 * KIB
