@@ -257,6 +257,16 @@ def network_info() -> Call[dict[str, Any]]:
     return Call("drex_getNetworkInfo", (), dict[str, Any])
 
 
+def peer_count() -> Call[int]:
+    """Number of connected peers."""
+    return Call("net_peerCount", (), int)
+
+
+def listening() -> Call[bool]:
+    """True once the node listens for peers."""
+    return Call("net_listening", (), bool)
+
+
 def peers() -> Call[list[dict[str, Any]]]:
     """Connected peers; needs the admin credential."""
     return Call("admin_peers", (), list[dict[str, Any]])

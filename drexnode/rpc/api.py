@@ -114,8 +114,8 @@ class UnspentOutput:
 
 @dataclass(frozen=True, slots=True)
 class UnspentPage:
-    """Outputs ascending by asset and outpoint; `height` is the tip they were read at; `after` is None on the last
-    page."""
+    """Outputs ascending by asset and outpoint; `height` is the tip they were read at; `after` is None on the
+    last page."""
 
     height: int
     outputs: tuple[UnspentOutput, ...]

@@ -17,7 +17,6 @@ from primitives.limits import (
     MAX_ASSET_NAME_BYTES,
     MAX_HEIGHT,
     MAX_REFERENCE_BYTES,
-    MAX_TRANSACTION_BYTES,
 )
 
 if TYPE_CHECKING:
@@ -115,8 +114,9 @@ def _reference(value: Any, _: Context) -> bytes:
     return read_hex(value, "a reference", MAX_REFERENCE_BYTES)
 
 
-def _raw_transaction(value: Any, _: Context) -> bytes:
-    return read_hex(value, "a transaction", MAX_TRANSACTION_BYTES)
+def _raw_transaction(value: Any, context: Context) -> bytes:
+    """Bounded by the body alone: what is too large for a transaction is refused by the ledger's own code."""
+    return read_hex(value, "a transaction", context.config.max_body_bytes)
 
 
 def _raw_transactions(value: Any, context: Context) -> list[bytes]:
@@ -125,7 +125,7 @@ def _raw_transactions(value: Any, context: Context) -> list[bytes]:
     limit = context.config.max_transactions
     if len(value) > limit:
         raise too_large("transactions in one call", len(value), limit)
-    return [read_hex(item, "a transaction", MAX_TRANSACTION_BYTES) for item in value]
+    return [_raw_transaction(item, context) for item in value]
 
 
 def _timeout(value: Any, context: Context) -> int:

@@ -1,0 +1,1 @@
+"""Tests of whole networks: every node its own process, driven through command line and RPC alone."""
