@@ -1,7 +1,7 @@
-"""What nodes say to each other outside consensus: canonical MessagePack arrays (docs/node.md, "Payloads").
+"""What nodes say to each other outside consensus (docs/node.md, "Payloads between nodes").
 
-Guarantees: a decoder accepts only the one canonical encoding of its message, allocates no more than a
-constant times the bytes it was given, checks every bound before anything is used, and raises nothing but
+Guarantees: payloads are canonical MessagePack arrays; a decoder accepts only the one encoding of its message,
+allocates no more than a constant times the bytes it was given, checks every bound before anything is used, and raises nothing but
 `DecodeError`. Raw transactions travel as `bin`, so that a relay neither decodes nor re-encodes them. Nothing
 here says that a message is *true*: certificates, signatures and ids are checked by whoever uses them.
 """

@@ -1,5 +1,7 @@
 """Payloads between nodes: canonical both ways, bounded, and nothing but `DecodeError` for anything else."""
 
+from hashlib import sha256
+
 import msgpack
 import msgspec
 import pytest
@@ -54,6 +56,22 @@ EXAMPLES: list[Record] = [
     wire.HeadersResponse((wire.HeadAnnouncement(header(3), certificate(3)),)),
     wire.ProposalRequest(bytes(32)),
     wire.ProposalResponse(header(9, 2), (b"a" * 32, b"b" * 32)),
+]
+
+
+FROZEN = [  # SHA-256 of each example's bytes; a change here is a new version of the protocol
+    "38c3ec8adc5b01cd",
+    "3029c65756b8be08",
+    "4bd59a9afaaca364",
+    "ae0aab74cb61f8dd",
+    "103c237d654ff9d2",
+    "cb4ab3daa47d4c94",
+    "19ce8d8c7b3b92ed",
+    "9a636a86e50d6002",
+    "bbc47dfb8941c3ab",
+    "ad56d3c98dff9953",
+    "79538c8cb8135303",
+    "aa2376ef30c7c6d5",
 ]
 
 
@@ -136,3 +154,8 @@ def test_any_bytes_decode_or_raise_the_one_error(message_type: type[Record], pay
 def test_any_batch_travels(raws: list[bytes], relay: bool) -> None:
     batch = wire.TransactionBatch(relay, tuple(raws))
     assert wire.decode_message(wire.encode_message(batch), wire.TransactionBatch) == batch
+
+
+def test_the_bytes_of_every_payload_are_frozen() -> None:
+    hashes = [sha256(wire.encode_message(message)).hexdigest()[:16] for message in EXAMPLES]
+    assert hashes == FROZEN
