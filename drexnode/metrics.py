@@ -37,6 +37,10 @@ class Metrics:
         """The Prometheus text format."""
         return bytes(generate_latest(self.registry))
 
+    def count_signatures(self, where: str, count: int) -> None:
+        """So many signatures were verified: `inline` or by a `worker`."""
+        self.signatures_verified_total.labels(where).inc(count)
+
     def _gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(f"drex_{name}", text, labels, registry=self.registry)
 
@@ -105,6 +109,9 @@ class Metrics:
         self.mempool_bytes = self._gauge("mempool_bytes", "Bytes of transactions waiting for a block.")
         self.tx_rejected_total = self._counter(
             "tx_rejected_total", "Transactions refused, by code.", ("code",)
+        )
+        self.signatures_verified_total = self._counter(
+            "signatures_verified_total", "Signatures verified, inline or by a worker.", ("where",)
         )
         self.tx_finality_seconds = self._histogram(
             "tx_finality_seconds", "From admission by this node to FINAL.", buckets=LONG

@@ -74,7 +74,7 @@ async def run_node(config: NodeConfig) -> None:
     signer = _open_signer(config, finalizer)
     try:
         async with (
-            open_verifier(config.pool.verify_workers) as verifier,
+            open_verifier(config.pool.verify_workers, metrics.count_signatures) as verifier,
             open_host(seed=peer_key.seed, network=network, listen=config.p2p.listen) as transport,
         ):
             await Node(config, finalizer, transport, verifier, signer, metrics).run(listener)

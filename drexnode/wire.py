@@ -1,9 +1,9 @@
 """What nodes say to each other outside consensus (docs/node.md, "Payloads between nodes").
 
 Guarantees: payloads are canonical MessagePack arrays; a decoder accepts only the one encoding of its message,
-allocates no more than a constant times the bytes it was given, checks every bound before anything is used, and raises nothing but
-`DecodeError`. Raw transactions travel as `bin`, so that a relay neither decodes nor re-encodes them. Nothing
-here says that a message is *true*: certificates, signatures and ids are checked by whoever uses them.
+allocates no more than a constant times its bytes, checks every bound before anything is used, and raises
+nothing but `DecodeError`. Raw transactions travel as `bin`, so that a relay does not touch them. Nothing here
+says that a message is *true*: certificates, signatures and ids are checked by whoever uses them.
 """
 
 from __future__ import annotations
