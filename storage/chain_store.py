@@ -120,7 +120,7 @@ class ChainStore:
         Any thread, one call at a time. Raises `StorageFailure`.
         """
         name = (block.height, bytes(block.block_id))
-        if name in self._stored:
+        if name in self._stored or (self._tip is not None and block.height <= self._tip.height):
             return
         batch = self.database.batch()
         _put_content(batch, block)
@@ -224,7 +224,10 @@ class ChainStore:
     def _drop_undecided(self, batch: Batch, block: Block) -> None:
         """Delete what votes stored of other blocks up to this height."""
         for height, block_id in sorted(self._stored):
-            if height <= block.height and block_id != block.block_id:
+            is_final = (
+                self.database.get(HEIGHT_OF_BLOCK + block_id) is not None
+            )  # stored late, in another thread
+            if height <= block.height and block_id != block.block_id and not is_final:
                 batch.delete(content_key(height, block_id))
                 start = bodies_key(height, block_id, 0)
                 for key, _ in self.database.scan(start, after(start[:-4])):

@@ -321,3 +321,19 @@ def test_a_copy_of_the_directory_opens_as_the_same_chain(tmp_path: Path, chain: 
     copy = open_store(tmp_path / "copy")
     assert check_open(copy, CHAIN_ID, BUCKETS).root == chain.tree.root
     copy.close()
+
+
+def test_a_vote_that_stores_a_block_after_it_became_final_never_costs_its_bodies(
+    store: ChainStore, chain: SyntheticChain
+) -> None:
+    """Found on a loaded network: the vote's write ended after a sync had made the block final, and the next
+    commit dropped the bodies as those of an undecided block."""
+    made = list(chain.blocks(3))
+    commit(store, made[0])
+    tip = store.tip
+    store._tip = None  # the vote's thread looked before the block was applied
+    store.write_bodies(made[0].block)
+    store._tip = tip
+    for block in made[1:]:
+        commit(store, block)
+    assert ChainQueries(store, CHAIN_ID).block(made[0].block.height) is not None
