@@ -135,7 +135,6 @@ def test_everything_false_is_refused_with_its_code_and_changes_nothing(net: Netw
     before = [net.ask("validator-0", rpc.supply(asset)).circulating for asset in ("BRL", DVT)]
     wrong = {
         "TX_UNBALANCED": forge.sign(forge.body(("bob", whole + 1)), "alice").raw,
-        "TX_WITNESS_MISSING": forge.sign(forge.body(("bob", whole)), "bob").raw,
         "TX_BAD_SIGNATURE": bent[:-20] + bytes([bent[-20] ^ 1]) + bent[-19:],
         "TX_REFERENCE_USED": forge.emission("bcb", b"one operation").raw,
         "TX_NONCANONICAL": raw[:2] + b"\xcc" + raw[2:],
