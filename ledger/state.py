@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from ledger.slices import Slices
+
 # Categories: the first byte of every key.
 OUTPUT = b"o"  # + txid(32) + index(4)              -> lock(32) + amount(8) + asset name
 BALANCE = b"b"  # + lock(32) + asset name            -> amount(8); no entry = 0
@@ -158,3 +160,14 @@ class StateView:
         """What the view changed so far, without entries that ended where they began."""
         current = self._current
         return StateDelta({key: (old, current[key]) for key, old in self._old.items() if old != current[key]})
+
+    def delta_in_slices(self, keys_per_slice: int) -> Slices[StateDelta]:
+        """`delta` that yields every so many keys; nothing may be written meanwhile."""
+        current, changes = self._current, dict[bytes, Change]()
+        for count, (key, old) in enumerate(self._old.items(), 1):
+            new = current[key]
+            if old != new:
+                changes[key] = (old, new)
+            if count % keys_per_slice == 0:
+                yield
+        return StateDelta(changes)

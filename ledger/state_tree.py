@@ -28,6 +28,7 @@ from primitives.limits import (
     BUCKET_ENTRIES,
     TREE_ARITY,
     TREE_CACHE_PAGES,
+    TREE_SETTLED_PER_SLICE,
     TREE_UPDATES_PER_SLICE,
 )
 
@@ -105,11 +106,13 @@ class StateTree:
         self._cache: dict[bytes, bytes | None] = {}
         self._cache_pages = cache_pages
         self._levels = _open_levels(bucket_count, pages)
+        self._root = bytes(self._levels[-1])
+        self._unsettled: TreePatch | None = None  # committed, and not yet in the levels and the cache
 
     @property
     def root(self) -> bytes:
         """The 32-byte root of the committed state."""
-        return bytes(self._levels[-1])
+        return self._root
 
     def bucket_of(self, place: bytes) -> int:
         """The bucket of an entry whose place (`place_of`) is `place`."""
@@ -117,6 +120,7 @@ class StateTree:
 
     def node(self, level: int, index: int) -> bytes:
         """The 16 child digests (512 bytes) of a node; level 0 holds the digests of the buckets."""
+        finish(self.settle())
         start = index * _GROUP_BYTES
         return bytes(self._levels[level][start : start + _GROUP_BYTES])
 
@@ -127,6 +131,7 @@ class StateTree:
 
     def page(self, page_key: bytes) -> bytes | None:
         """A bucket page of the committed tree, or None when it has none."""
+        finish(self.settle())
         return self._load(page_key)
 
     def apply(self, changes: Changes) -> TreePatch:
@@ -138,19 +143,21 @@ class StateTree:
     def apply_in_slices(
         self, changes: Changes, updates_per_slice: int = TREE_UPDATES_PER_SLICE
     ) -> Slices[TreePatch]:
-        """`apply` that yields after every `updates_per_slice` updates, so that an event loop can breathe."""
+        """`apply` that yields after every `updates_per_slice` updates, so that an event loop can breathe.
+
+        A commit meanwhile makes it worthless: then leave it, its patch would be refused."""
+        yield from self.settle()
         work = _Work(self)
-        base_root = self.root
+        base_root = self._root
         edits = yield from self._edits_by_bucket(changes, updates_per_slice)
-        digests: dict[int, bytes] = {}
-        buckets = self._levels[0]
-        done = 0
+        buckets, digests, done = self._levels[0], dict[int, bytes](), 0
         for bucket in sorted(edits):
+            part = edits.pop(bucket)
             page_key = bucket_page_key(bucket)
             slot = bucket * HASH_BYTES
             page = None if buckets[slot : slot + HASH_BYTES] == ZERO_HASH else self._load(page_key)
-            digests[bucket] = work.update(page_key, 0, page, edits[bucket])[1]
-            done += len(edits[bucket])
+            digests[bucket] = work.update(page_key, 0, page, part)[1]
+            done += len(part)
             if done >= updates_per_slice:
                 done = 0
                 yield
@@ -159,15 +166,35 @@ class StateTree:
         return TreePatch(base_root, levels[-1].get(0, base_root), work.pages, groups, levels)
 
     def commit(self, patch: TreePatch) -> None:
-        """Make `patch` the committed tree. Raises `InvariantViolation` when it was made on another root."""
-        if patch.base_root != self.root:
+        """Make `patch` the committed tree, at once; `settle` does the work afterwards. Raises
+        `InvariantViolation` when it was made on another root."""
+        if patch.base_root != self._root:
             raise InvariantViolation("TREE_STALE_PATCH", "the patch was made on another state")
+        finish(self.settle())
+        self._root, self._unsettled = patch.root, patch
+
+    def settle(self) -> Slices[None]:
+        """Carry the last committed patch into the levels and the cache. Whoever reads first does it if
+        nobody did; repeated or left half way it does no harm."""
+        patch = self._unsettled
+        if patch is None:
+            return
         for committed, digests in zip(self._levels, patch.digests, strict=True):
-            for index, digest in digests.items():
+            for count, (index, digest) in enumerate(digests.items(), 1):
                 slot = index * HASH_BYTES
                 committed[slot : slot + HASH_BYTES] = digest
-        self._cache.update(patch.pages)
+                if count % TREE_SETTLED_PER_SLICE == 0:
+                    yield
+                    if self._unsettled is not patch:
+                        return
+        pages = iter(patch.pages.items())
+        while part := list(itertools.islice(pages, TREE_SETTLED_PER_SLICE)):
+            self._cache.update(part)
+            yield
+            if self._unsettled is not patch:
+                return
         self._trim_cache()
+        self._unsettled = None
 
     def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[_Edit]]]:
         edits: dict[int, list[_Edit]] = {}

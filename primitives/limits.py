@@ -66,6 +66,7 @@ STORAGE_ROWS_PER_SLICE = 512  # about 0.3 ms between two breaths of the event lo
 TREE_ARITY = 16
 BUCKET_ENTRIES = 64  # a bucket with more entries is split
 TREE_CACHE_PAGES = 262_144  # about 70 MB of bucket pages in RAM
+TREE_SETTLED_PER_SLICE = 400  # digests or pages carried over between two breaths
 TREE_UPDATES_PER_SLICE = 32  # about 0.3 ms between two breaths of the event loop
 
 # --- network: frames and queues (per peer unless it says otherwise)
@@ -196,6 +197,7 @@ HEAD_GOSSIP_MS = 1_000  # between two heads gossiped by one node; a gossiped mes
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
 TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop
 EXPIRIES_PER_SLICE = 128  # remembered txids forgotten between two breaths
+DELTA_KEYS_PER_SLICE = 500  # changed entries gathered or summed between two breaths
 BUILDER_MISFITS = 32  # candidates that no longer fit before a builder calls a block full
 
 # --- signature verification (drexnode/verifier.py)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +27,7 @@ from tests.ledger.chain import BRL, Chain, devnet, forged, lock, small_limits, w
 from tests.ledger.test_state_tree import naive_root
 
 BUCKETS = 16**3
+ROOT = Path(__file__).parents[2]
 
 
 def test_emission_transfer_and_burn_become_part_of_the_state() -> None:
@@ -203,3 +208,32 @@ def test_replay_from_genesis_gives_the_same_blocks_roots_and_pages(data: st.Data
     assert again.headers == chain.headers
     assert again.state == chain.state
     assert again.pages == chain.pages
+
+
+REPLAY = """
+from tests.ledger.chain import BANK_A_DVT, Chain
+chain = Chain()
+for number in range(6):
+    points = chain.unspent("alice", BANK_A_DVT)
+    pay = [chain.pay([point], "alice", "bob", 10 + number) for point in points]
+    chain.extend(chain.emission(7 + number), *pay, round=number % 3)
+print(chain.tip.state_root.hex(), chain.context.parent.parent_id.hex())
+"""
+
+
+def test_two_processes_with_other_hash_seeds_agree() -> None:
+    """Sets and dictionaries of bytes iterate in another order in each; the roots may not notice."""
+    outputs = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        result = subprocess.run(
+            [sys.executable, "-c", REPLAY],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.add(result.stdout)
+    assert len(outputs) == 1
+    assert len(outputs.pop().split()) == 2

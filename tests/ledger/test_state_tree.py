@@ -266,3 +266,32 @@ def test_a_torn_group_page_is_noticed() -> None:
     ledger.pages[b"g" + bytes(4)] = ledger.pages[b"g" + bytes(4)][:-1]
     with pytest.raises(InvariantViolation, match="TREE_PAGE"):
         StateTree(16, ledger.pages)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(writes(), min_size=2, max_size=5), st.data())
+def test_a_committed_patch_may_be_settled_whenever_and_half(
+    steps: list[dict[bytes, bytes | None]], data: st.DataObject
+) -> None:
+    """`commit` only points at the patch; reads, the next apply and further commits see it in any case."""
+    ledger = Ledger(256)
+    for step in steps:
+        ledger.write(step)
+        settling = ledger.tree.settle()
+        for _ in range(data.draw(st.integers(0, 2))):
+            next(settling, None)
+        if data.draw(st.booleans()):
+            abandoned = ledger.tree.apply_in_slices(ledger.changes(dict(ENTRIES[:40])), 5)
+            next(abandoned, None)
+        if data.draw(st.booleans()):
+            lowest = b"".join(ledger.tree.node(0, group) for group in range(16))
+            assert naive_node(lowest) == ledger.tree.root
+    assert ledger.tree.root == naive_root(ledger.state, 256)
+    assert StateTree(256, ledger.pages).root == ledger.tree.root
+
+
+def naive_node(digests: bytes) -> bytes:
+    level = [digests[start : start + 32] for start in range(0, len(digests), 32)]
+    while len(level) > 1:
+        level = [tagged("drex/tree", b"".join(level[i : i + 16])) for i in range(0, len(level), 16)]
+    return level[0]
