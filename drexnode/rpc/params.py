@@ -48,9 +48,10 @@ def read_hex(value: Any, what: str, max_bytes: int) -> bytes:
     if len(digits) > 2 * max_bytes:
         raise invalid_params(f"{what} is longer than {max_bytes} bytes")
     try:
-        if not digits.isalnum() and digits:
+        data = bytes.fromhex(digits)
+        if 2 * len(data) != len(digits):  # fromhex skips white space
             raise ValueError
-        return bytes.fromhex(digits)
+        return data
     except ValueError:
         raise invalid_params(f"{what} is expected as hex: an even number of characters 0-9 a-f") from None
 
