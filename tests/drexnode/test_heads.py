@@ -227,6 +227,6 @@ async def test_gossip_alone_is_enough_to_follow(tmp_path: Path) -> None:
         await until(lambda: observer.heads.peer(full.host.peer_id) is not None)
         full.host.broadcast = lambda peers, channel, payload: 0  # type: ignore[method-assign]
         await Chain(full.finalizer, DOCUMENT).grow(1)
-        await until(lambda: observer.height == 1, 2)
+        await until(lambda: observer.height == 1, 4)
         gossip = observer.host.counters().gossip
         assert gossip.get((Topic.HEADS.value, "accepted"), 0) == 1
