@@ -53,12 +53,12 @@ BANK_A_MET = f"BRL@{BANK_A_ISPB}/MET"
 BANK_B_MET = f"BRL@{BANK_B_ISPB}/MET"
 
 DEVNET_PARAMETERS = ChainParameters(
-    limits=BlockLimits(max_bytes=2 * MIB, max_transactions=4_000, max_signatures=8_000),
+    limits=BlockLimits(max_bytes=MIB, max_transactions=1_000, max_signatures=2_000),
     min_block_interval_ms=50,
     empty_block_period_ms=5_000,
-    base_timeout_ms=1_000,
-    max_timeout_ms=10_000,
-    max_clock_skew_ms=2_000,
+    base_timeout_ms=2_000,
+    max_timeout_ms=16_000,
+    max_clock_skew_ms=5_000,
     replay_window_blocks=10_000,
     recovery_delay_blocks=100,
     min_validators=1,

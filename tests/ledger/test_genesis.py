@@ -177,7 +177,7 @@ DECIMAL = "100"
         ("parameters.limits.max_bytes", 1, "parameters.limits.max_bytes"),
         ("parameters.limits.max_transactions", 0, "parameters.limits.max_transactions"),
         ("parameters.max_timeout_ms", 30_001, "parameters.max_timeout_ms"),
-        ("parameters.base_timeout_ms", 10_001, "parameters.base_timeout_ms"),
+        ("parameters.base_timeout_ms", 16_001, "parameters.base_timeout_ms"),
         ("parameters.min_block_interval_ms", 5_001, "parameters.min_block_interval_ms"),
         ("parameters.replay_window_blocks", 0, "parameters.replay_window_blocks"),
         ("parameters.min_validators", 5, "validators"),
