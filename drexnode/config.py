@@ -1,5 +1,5 @@
 """One configuration, from four sources: flag > `DREX_*` environment > `drexnode.toml` > default
-(docs/configuration.md).
+(docs/cli.md, "Configuration").
 
 Every key is declared once, as a field of a section below: its name, type, bounds, default and help. A file
 or an environment that names an unknown key is refused with a suggestion; nothing is ignored silently. The

@@ -1,4 +1,4 @@
-"""Keys in files: plain seeds for a node, encrypted seeds for people (docs/keys.md).
+"""Keys in files: plain seeds for a node, encrypted seeds for people (docs/cli.md, "Keys").
 
 Every file is made new with mode 0600, written whole or not at all, and never overwritten. A plain key is the
 seed's 64 hex characters and a newline; a file that others can read is refused. An encrypted key is JSON:

@@ -1,5 +1,5 @@
 """Structured logs: every line is an event with a stable id, on stderr, for a terminal or as JSON
-(docs/operations.md).
+(docs/cli.md, "Logs").
 
 `log = get_logger("p2p")` and `log.info("peer.refused", peer=..., reason=...)`: the first argument is the
 event id, dotted, never formatted; what varies is a field. Bytes are shown as hex. The level can be changed

@@ -9,6 +9,7 @@ from drexnode.rpc.errors import REFUSED, RpcError
 from drexnode.rpc.params import Address, Asset, Cursor, Limit, MaybeAsset
 from drexnode.rpc.registry import Context, method
 from drexnode.rpc.views import asset_view, participant_view, unspent_view
+from primitives.address import encode_address
 
 EXAMPLE_ADDRESS = "drexdev1…"
 DEFAULT_ROWS = 100
@@ -28,10 +29,14 @@ async def get_balance(context: Context, address: Address) -> dict[str, Any]:
         }
         for asset, balance in sorted(found.assets.items())
     }
-    return {"height": found.height, "assets": assets}
+    return {"height": found.height, "address": _text(context, address), "assets": assets}
 
 
-@method("drex_getUTXOsForAddress", "{height, outputs, cursor}", example=(EXAMPLE_ADDRESS, "BRL"))
+def _text(context: Context, lock: bytes) -> str:
+    return encode_address(context.api.identity.address_prefix, lock)
+
+
+@method("drex_getUTXOsForAddress", "{height, address, outputs, cursor}", example=(EXAMPLE_ADDRESS, "BRL"))
 async def get_utxos(
     context: Context,
     address: Address,
@@ -44,12 +49,13 @@ async def get_utxos(
     page = await context.api.unspent(address, asset, height=height, after=after, limit=limit)
     return {
         "height": page.height,
+        "address": _text(context, address),
         "outputs": [unspent_view(item, context.api.identity) for item in page.outputs],
         "cursor": None if page.after is None else write_cursor(page.height, page.after),
     }
 
 
-@method("drex_getHistory", "{height, entries, cursor}", example=(EXAMPLE_ADDRESS,))
+@method("drex_getHistory", "{height, address, entries, cursor}", example=(EXAMPLE_ADDRESS,))
 async def get_history(
     context: Context, address: Address, cursor: Cursor = None, limit: Limit = DEFAULT_ROWS
 ) -> dict[str, Any]:
@@ -59,6 +65,7 @@ async def get_history(
     entries = [{"height": item.height, "index": item.index, "txid": item.txid.hex()} for item in page.entries]
     return {
         "height": page.height,
+        "address": _text(context, address),
         "entries": entries,
         "cursor": None if page.before is None else write_cursor(page.height, list(page.before)),
     }

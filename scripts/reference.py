@@ -1,0 +1,117 @@
+"""Writes the parts of docs/cli.md and docs/rpc.md that follow from the code: commands, keys, methods,
+metrics.
+
+    .venv/bin/python -m scripts.reference          writes them
+    .venv/bin/python -m scripts.reference --check  ends with 1 when a page is behind the code
+
+A part stands between `<!-- name: made by scripts/reference.py -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+import drexnode.rpc.methods  # noqa: F401 - importing it registers every method
+from drexnode.cli.main import SECTIONS, root
+from drexnode.cli.options import ExampleCommand
+from drexnode.config import KEYS
+from drexnode.metrics import Metrics
+from drexnode.rpc.registry import METHODS
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = ("cli.md", "rpc.md")
+_PART = re.compile(r"(<!-- (\w+): made by scripts/reference.py -->\n).*?(<!-- end -->)", re.S)
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below is not None
+        yield from _leaves(below, f"{path} {name}")
+
+
+def commands() -> str:
+    """Every command by section: what it does, and an example."""
+    rows = []
+    context = click.Context(root)
+    for section, names in SECTIONS.items():
+        for name in names:
+            command = root.get_command(context, name)
+            assert command is not None
+            for path, leaf in _leaves(command, name):
+                assert isinstance(leaf, ExampleCommand)
+                what = (leaf.help or "").split("\n")[0]
+                example = leaf.example.splitlines()[0]
+                rows.append((section, f"`{path}`", what, f"`{example}`"))
+    return _table(("", "command", "does", "example"), rows)
+
+
+def keys() -> str:
+    """Every configuration key."""
+    rows = []
+    for spec in KEYS.values():
+        default = ", ".join(spec.default) if isinstance(spec.default, tuple) else str(spec.default)
+        rows.append((f"`{spec.name}`", spec.kind, f"`{default}`" if default else "", spec.help))
+    return _table(("key", "type", "default", "what"), rows)
+
+
+def methods() -> str:
+    """Every RPC method."""
+    rows = []
+    for entry in sorted(METHODS.values(), key=lambda item: item.name):
+        params = ", ".join(item.name if item.required else f"[{item.name}]" for item in entry.params)
+        notes = "; needs the admin credential" if entry.admin else ""
+        summary = entry.summary.rstrip(".") + notes
+        rows.append((f"`{entry.name}`", params, entry.result, summary))
+    return _table(("method", "parameters", "result", "what"), rows)
+
+
+def metrics() -> str:
+    """Every metric."""
+    rows = []
+    for family in Metrics().registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        rows.append((f"`{name}`", family.type, family.documentation))
+    return _table(("metric", "type", "what"), rows)
+
+
+_MAKERS = {"commands": commands, "keys": keys, "methods": methods, "metrics": metrics}
+
+
+def written(text: str) -> str:
+    """A page with its parts made anew."""
+    return _PART.sub(lambda found: found[1] + _MAKERS[found[2]]() + found[3], text)
+
+
+def main() -> int:
+    """Write the pages, or check them; the exit code."""
+    behind = []
+    for page in PAGES:
+        path = DOCS / page
+        before = path.read_text("utf-8")
+        after = written(before)
+        if after != before:
+            behind.append(page)
+            if "--check" not in sys.argv:
+                path.write_text(after, "utf-8")
+    print(f"{'behind' if '--check' in sys.argv else 'written'}: {', '.join(behind) or 'none'}")
+    return 1 if behind and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
