@@ -54,6 +54,7 @@ from consensus.inputs import (
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
 from storage.signing_state import Quarantine, RecoveredSigner
+from storage.vote_journal import parse_journal
 from tests.simulator import chain
 from tests.simulator.disk import Disk
 from tests.simulator.world import World
@@ -80,6 +81,8 @@ class Faults:
 
 class Node:
     """One node of the world. `number` names it to the others; `key_index` is its validator's."""
+
+    refuses_regression = True  # the signer's own rule; a mutant takes it away
 
     def __init__(self, world: World, number: int, key_index: int, size: int, config: dict[str, int]) -> None:
         self.world = world
@@ -146,6 +149,8 @@ class Node:
         else:
             if self.faults.levels_watermark:
                 self.disk.level(recovery)
+            else:
+                self.disk.last = recovery.last
             self.core = QbftCore(self.config)
             wtxids = self.disk.lock_wtxids(recovery, len(self.disk.chain))
             self._start_height(Recovered(recovery.records, recovery.watermark, wtxids))
@@ -160,8 +165,6 @@ class Node:
             self.disk.restart_journal(())
             return RecoveredSigner((), None)
         if not self.faults.has_watermark:
-            from storage.vote_journal import parse_journal
-
             return RecoveredSigner(parse_journal(self.disk.journal).records, None)
         return self.disk.recover()
 
@@ -253,11 +256,12 @@ class Node:
 
     def _sign(self, effect: Persist) -> None:
         record, disk, random = effect.record, self.disk, self.world.random.random
-        if (last := disk.last) is not None and record.position <= last.position:
-            if (record.position, record.payload_hash) != (last.position, last.payload_hash):
-                self.feed(SigningFailed(effect.token, "SIGN_REGRESSION"))
-                return None
-        else:
+        last = disk.last
+        repeats = last is not None and record.payload_hash == last.payload_hash
+        if last is not None and record.position <= last.position and self.refuses_regression and not repeats:
+            self.feed(SigningFailed(effect.token, "SIGN_REGRESSION"))
+            return None
+        if not repeats:
             cut = int(random() * 4) if self.faults.crash_in_vote > random() else -1
             disk.append(record)
             if cut == 0:

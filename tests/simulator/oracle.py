@@ -38,6 +38,7 @@ class Oracle:
         self.decided: dict[int, bytes] = {}
         self.rounds: dict[int, int] = {}
         self.signed: dict[tuple[bytes, int, int, int], bytes] = {}
+        self.last: dict[bytes, tuple[int, int, int]] = {}  # the last position of each honest key
         self.signatures: set[tuple[bytes, bytes]] = set()  # key, payload: everything ever signed
         self.checked: set[bytes] = set()
         self.evidence: set[bytes] = set()  # public keys that were proven to double sign
@@ -54,6 +55,10 @@ class Oracle:
             return
         if not durable:
             raise Violation(f"durability: node {node} signs {position} that is not in journal and watermark")
+        last = self.last.get(key, position)
+        if position < last:
+            raise Violation(f"signing order: node {node} signs {position} after {last}")
+        self.last[key] = position
         first = self.signed.setdefault((key, *position), payload)
         if first != payload:
             raise Violation(f"double signing: node {node} signs two payloads at {position}")
@@ -64,6 +69,8 @@ class Oracle:
         self, node: int, block: dict[str, Any], certificate: dict[str, Any], members: list[bytes]
     ) -> None:
         """An honest node decides `block` (header fields) with this certificate; `members` is the height's set."""
+        if node in self.villains:
+            return
         height = block["fields"][1]
         identity = tagged("drex/block", packed(block["fields"]))
         first = self.decided.setdefault(height, identity)

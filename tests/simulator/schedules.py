@@ -6,13 +6,15 @@ heals, those who can come back do, and everyone honest must decide further heigh
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from consensus.messages import Commit, decode_message
 from tests.simulator import chain
 from tests.simulator.node import Node
 from tests.simulator.oracle import Oracle, Violation
-from tests.simulator.villains import VILLAINS, Twin
+from tests.simulator.villains import ATTACKERS, VILLAINS, Twin
 from tests.simulator.world import World
 
 TIMES = {
@@ -46,6 +48,7 @@ class Stage:
     world: World
     size: int
     nodes: list[Node]
+    is_healed: bool = False
 
     @property
     def faulty(self) -> int:
@@ -53,8 +56,12 @@ class Stage:
         return (self.size - 1) // 3
 
     def at(self, delay: int, action: Callable[..., None], *arguments: object) -> None:
-        """Plant something for later."""
-        self.world.after(delay, action, *arguments)
+        """Plant something for the safety phase; it does not happen any more once the world has healed."""
+        self.world.after(delay, self._strike, action, arguments)
+
+    def _strike(self, action: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        if not self.is_healed:
+            action(*arguments)
 
     def moment(self) -> int:
         """Some time in the safety phase."""
@@ -77,11 +84,11 @@ def make_stage(seed: int, size: int, villains: dict[int, type[Node]], extra: int
 
 def random_faults(stage: Stage) -> None:
     """Loss, duplication, reordering, stragglers, all at once."""
-    network, random = stage.world.network, stage.world.random
-    network.loss = random.choice((0.0, 0.02, 0.1, 0.3))
-    network.duplication = random.choice((0.0, 0.1, 0.5))
-    network.max_delay = random.choice((10, 50, 200))
-    network.straggle = random.choice((0.0, 0.02, 0.2))
+    network, dice = stage.world.network, stage.world.random
+    network.loss = dice.choice((0.0, 0.02, 0.1, 0.3))
+    network.duplication = dice.choice((0.0, 0.1, 0.5))
+    network.max_delay = dice.choice((10, 50, 200))
+    network.straggle = dice.choice((0.0, 0.02, 0.2))
 
 
 def split_in_halves(stage: Stage) -> None:
@@ -113,13 +120,13 @@ def one_way_links(stage: Stage) -> None:
 
 def crashes(stage: Stage) -> None:
     """Power cuts at any moment, many of them in the middle of a vote."""
-    random = stage.world.random
-    if random.random() < 0.5:
+    dice = stage.world.random
+    if dice.random() < 0.5:
         random_faults(stage)
     for node in stage.nodes:
-        node.faults.crash_in_vote = random.choice((0.0, 0.01, 0.1))
-        node.faults.restart_after_ms = random.choice((5, 100, 900))
-        for _ in range(random.randrange(4)):
+        node.faults.crash_in_vote = dice.choice((0.0, 0.01, 0.1))
+        node.faults.restart_after_ms = dice.choice((5, 100, 900))
+        for _ in range(dice.randrange(4)):
             stage.at(stage.moment(), node.crash)
 
 
@@ -149,12 +156,10 @@ def decided_one_isolated(stage: Stage) -> None:
 
 def clocks(stage: Stage) -> None:
     """Clocks that are wrong, and run fast or slow."""
-    random = stage.world.random
+    dice = stage.world.random
     for node in stage.nodes:
-        node.faults.clock_rate = random.choice((0.5, 0.9, 1.0, 1.1, 3.0))
-    stage.nodes[random.randrange(stage.size)].faults.clock_offset_ms = random.choice(
-        (-3_600_000, 3_600_000, 400)
-    )
+        node.faults.clock_rate = dice.choice((0.5, 0.9, 1.0, 1.1, 3.0))
+    stage.nodes[dice.randrange(stage.size)].faults.clock_offset_ms = dice.choice((-3_600_000, 3_600_000, 400))
     random_faults(stage)
 
 
@@ -187,6 +192,26 @@ def churn(stage: Stage) -> None:
         stage.at(stage.moment(), stage.nodes[number % stage.size].add_transactions, (toggle,))
 
 
+def hidden_decision(stage: Stage) -> None:
+    """Only one validator sees the COMMITs; it decides and is cut off. The others must not decide otherwise."""
+    world, victim = stage.world, stage.nodes[0]
+    height = world.random.randrange(1, 4)
+
+    def is_lost(source: int, target: int, data: bytes) -> bool:
+        message = decode_message(data)
+        return isinstance(message, Commit) and message.height == height and target != victim.number
+
+    def watch() -> None:
+        if len(victim.disk.chain) > height:
+            world.network.is_lost = None
+            world.network.isolate(victim.number, len(stage.nodes))
+        else:
+            stage.at(1, watch)
+
+    world.network.is_lost = is_lost
+    stage.at(1, watch)
+
+
 def worst_of_all(stage: Stage) -> None:
     """A few plots at once."""
     for plot in stage.world.random.sample(HONEST_PLOTS, 3):
@@ -207,7 +232,7 @@ HONEST_PLOTS: list[Callable[[Stage], None]] = [
     slower_than_timeouts,
     churn,
 ]
-KINDS = {plot.__name__: plot for plot in (*HONEST_PLOTS, worst_of_all)}
+KINDS = {plot.__name__: plot for plot in (*HONEST_PLOTS, hidden_decision, worst_of_all)}
 
 
 # --- running one
@@ -220,8 +245,6 @@ def run_schedule(seed: int, kind: str | None = None, heights: int = 20) -> Resul
 
 def prepare(seed: int, kind: str | None = None) -> tuple[Stage, str]:
     """The world of a seed, its faults planted, its nodes booted."""
-    import random
-
     dice = random.Random(seed * 7919 + 1)
     size = 7 if dice.random() < 0.1 else 4
     faulty = (size - 1) // 3
@@ -232,23 +255,25 @@ def prepare(seed: int, kind: str | None = None) -> tuple[Stage, str]:
         if dice.random() < 0.25:
             villains, extra = {}, faulty
     name = kind or dice.choice(sorted(KINDS))
+    if name == "hidden_decision":
+        villains, extra = {size - 1 - i: dice.choice(ATTACKERS) for i in range(faulty)}, 0
     stage = make_stage(seed, size, villains, extra)
     if name in ("churn", "worst_of_all") and (villains or extra):
         name = "random_faults"  # f villains and honest members leaving would be too many
     KINDS[name](stage)
     for node in stage.nodes:
-        stage.at(0, node.boot)
+        stage.world.after(0, node.boot)
     plant_transactions(stage)
     return stage, name
 
 
 def plant_transactions(stage: Stage) -> None:
     """Something to do, at random times, at one or two nodes each."""
-    random = stage.world.random
+    dice = stage.world.random
     for number in range(24):
         body = (chain.plain_transaction(number),)
-        for node in random.sample(stage.nodes[: stage.size], random.randrange(1, 3)):
-            stage.at(random.randrange(2 * SAFETY_MS), node.add_transactions, body)
+        for node in dice.sample(stage.nodes[: stage.size], dice.randrange(1, 3)):
+            stage.world.after(dice.randrange(2 * SAFETY_MS), node.add_transactions, body)
 
 
 def run_stage(prepared: tuple[Stage, str], heights: int) -> Result:
@@ -263,18 +288,20 @@ def run_stage(prepared: tuple[Stage, str], heights: int) -> Result:
     world.run(SAFETY_MS, all_at(heights))
     heal(stage)
     first = max(len(node.disk.chain) for node in honest)
-    highest_round = max((node.current_round() for node in honest), default=0)
+    highest_round = max(node.current_round() for node in honest if len(node.disk.chain) == first)
     target = max(first + 2, min(heights, first + 6))
     if not world.run(world.now + LIVENESS_MS, all_at(target)):
         state = [(len(node.disk.chain), node.current_round()) for node in honest]
         raise Violation(f"liveness: not all reached height {target} after healing: {state}")
-    world.run(world.now + 1, lambda: False)
-    after = world.oracle.rounds.get(first, 0) - highest_round
+    after = world.oracle.rounds[first] - highest_round
+    if after > stage.faulty + 2:
+        raise Violation(f"liveness: height {first} took {after} rounds from round {highest_round} on")
     return Result(world.seed, name, world.trace, world.steps, target, world.now, after)
 
 
 def heal(stage: Stage) -> None:
     """The network is whole again, machines behave, who was down comes back; villains stay villains."""
+    stage.is_healed = True
     stage.world.network.calm()
     for node in stage.nodes:
         node.faults.crash_in_vote = 0.0
@@ -282,4 +309,4 @@ def heal(stage: Stage) -> None:
         node.faults.clock_rate = 1.0
         node.faults.restart_after_ms = 5
         if node.core is None:
-            stage.at(5, node.boot)
+            stage.world.after(5, node.boot)

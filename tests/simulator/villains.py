@@ -11,10 +11,12 @@ from msgspec import structs
 
 from consensus.messages import (
     Commit,
+    Decided,
     Message,
     Prepare,
     Proposal,
     RoundChange,
+    SignedRoundChange,
     Vote,
     decode_message,
     encode_message,
@@ -22,7 +24,7 @@ from consensus.messages import (
     with_signature,
 )
 from primitives.block import block_id
-from primitives.certificate import vote_domain
+from primitives.certificate import CommitCertificate, vote_domain
 from primitives.errors import DecodeError
 from tests.simulator import chain
 from tests.simulator.node import Node
@@ -148,6 +150,62 @@ class Vandal(Villain):
         super().receive(source, data)
 
 
+class Usurper(Villain):
+    """In its turn above round 0 it proposes a fresh block, whatever others prepared, with a false reason."""
+
+    def reason(self, change: RoundChange) -> tuple[SignedRoundChange, ...]:
+        """The ROUND_CHANGEs it attaches: none."""
+        return ()
+
+    def broadcast(self, data: bytes) -> None:
+        message = decode_message(data)
+        if isinstance(message, Prepare | Commit) and message.round > 0:
+            return  # no help for what others propose
+        super().broadcast(data)
+        machine = self.core._machine if self.core is not None else None
+        if not isinstance(message, RoundChange) or machine is None:
+            return
+        if message.height != machine.height or machine.proposer_of(message.round) != message.signer:
+            return
+        parent = self.disk.chain[-1][0]
+        now = self.world.now + message.round
+        header = chain.make_header(self.states[-1], parent, block_id(parent), now, self.key, ())
+        proposal = Proposal(
+            message.height, message.round, message.signer, bytes(64), header, (), self.reason(message), ()
+        )
+        super().broadcast(self.forge(proposal))
+        for kind in (Prepare, Commit):
+            vote = kind(message.height, message.round, message.signer, bytes(64), block_id(header))
+            super().broadcast(self.forge(vote))
+
+
+class Duplicator(Usurper):
+    """Its reason is its own empty ROUND_CHANGE, as often as a quorum needs."""
+
+    def reason(self, change: RoundChange) -> tuple[SignedRoundChange, ...]:
+        empty = structs.replace(change, prepared=None, header=None, prepares=())
+        signed = decode_message(self.forge(empty))
+        assert isinstance(signed, RoundChange)
+        return (SignedRoundChange(signed.signer, signed.signature, None),) * self.states[-1].validators.quorum
+
+
+class FalseSyncer(Villain):
+    """Answers every ROUND_CHANGE with a block that nobody decided and seals that nobody made."""
+
+    def receive(self, source: int, data: bytes) -> None:
+        message = _read(data)
+        if isinstance(message, RoundChange) and self.core is not None:
+            parent = self.disk.chain[-1][0]
+            header = chain.make_header(
+                self.states[-1], parent, block_id(parent), self.world.now, self.key, ()
+            )
+            seals = tuple((i, bytes(64)) for i in range(self.states[-1].validators.quorum))
+            certificate = CommitCertificate(1, header.height, 0, block_id(header), seals)
+            decided = Decided(header.height, header, certificate)
+            self.world.send(self.number, source, encode_message(decided))
+        super().receive(source, data)
+
+
 class Amnesiac(Villain):
     """Forgets its votes at every restart, and restarts a lot."""
 
@@ -158,6 +216,7 @@ class Amnesiac(Villain):
         self._later(50 + self.world.random.randrange(400), self.crash)
 
 
+ATTACKERS: list[type[Node]] = [Usurper, Duplicator, LyingRoundChanger, EquivocatingProposer]
 VILLAINS: list[type[Node]] = [
     SilentProposer,
     Withholder,
@@ -167,6 +226,9 @@ VILLAINS: list[type[Node]] = [
     Hurrier,
     Replayer,
     Vandal,
+    Usurper,
+    Duplicator,
+    FalseSyncer,
     Amnesiac,
 ]
 
