@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,10 +26,12 @@ from ledger.block import (
 from ledger.genesis import chain_id_of, make_genesis_state
 from ledger.parameters import BlockLimits
 from ledger.state_tree import StateTree
+from ledger.transaction import Transaction
 from primitives.certificate import CERTIFICATE_VERSION, CommitCertificate
 from primitives.errors import DecodeError, InvalidBlock
 from primitives.hashing import ZERO_HASH
 from primitives.limits import MAX_ENCODED_BLOCK_BYTES
+from primitives.merkle import merkle_root
 from tests.ledger.chain import Chain, Pages, forged
 
 CHAIN = Chain()
@@ -78,6 +81,16 @@ def test_the_root_depends_on_order_and_number() -> None:
     assert len(set(roots)) == len(roots)
     assert tx_root(BLOCK.transactions) == BLOCK.header.tx_root
     assert signature_count(BLOCK.transactions) == 3
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 511, 512, 513, 700])
+def test_the_sliced_root_is_the_root_of_the_whole_list(count: int) -> None:
+    transactions = [replace_wtxid(BLOCK.transactions[0], number) for number in range(count)]
+    assert tx_root(transactions) == merkle_root([item.wtxid for item in transactions])
+
+
+def replace_wtxid(transaction: Transaction, number: int) -> Transaction:
+    return msgspec.structs.replace(transaction, wtxid=number.to_bytes(32, "big"))
 
 
 def test_decoding_breathes() -> None:
@@ -137,6 +150,6 @@ def test_the_shipped_devnet_has_the_ids_it_always_had() -> None:
     assert start.block_id.hex() == FROZEN_BLOCK_ID
 
 
-FROZEN_CHAIN_ID = "861acbd76a8109b5346daf3047b0de4e46764b4b9833f43a218f232ac0760984"
-FROZEN_STATE_ROOT = "e7769afefde0416f17dcda2a252c4652e5fcc38d2c64ee796b7002823accfb04"
-FROZEN_BLOCK_ID = "8bc958710e2a3319da78d2543bc83b9f76a90d574f1af031cd5d44bcd350e461"
+FROZEN_CHAIN_ID = "a0d7e1744c2095d0b9a9f381dacb416f9215b2b106860d7bf11d8880f55fbb37"
+FROZEN_STATE_ROOT = "d6d4e616243da8e7c3749e768f88233ee8462bb73d996427a6ff5d8c0f44f850"
+FROZEN_BLOCK_ID = "4a5c67f310ca15fdcd1d6632938c565363a40d558ac7e61b8abae77273591a7d"
