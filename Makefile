@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast check format lock bench clean
+.PHONY: ledger-mutants vectors help setup run test test-fast check format lock bench clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,13 @@ test: setup  ## Pass every test of the normal suite
 
 test-fast: setup  ## The same without the tests that start node processes
 	@$(BIN)/pytest -q -m "not network and not slow"
+
+ledger-mutants: setup  ## Take each rule of the ledger out and show that a property test fails
+	@$(BIN)/python -m tests.ledger.mutants
+
+vectors: setup  ## Write tests/vectors/*.json again and check them with the independent checker
+	@$(BIN)/python -m scripts.vectors
+	@$(BIN)/python tests/vectors/check_vectors.py
 
 check: setup  ## Format, lint, types, import contract
 	@$(BIN)/ruff format --check $(ROOMS)

@@ -16,6 +16,7 @@ from ledger.assets import AssetRecord, put_asset
 from ledger.build import assemble, build_body, make_output, sign_body
 from ledger.checks import check_stateless, verify_signatures
 from ledger.context import BlockContext, LedgerParameters
+from ledger.end_of_block import forget_expired
 from ledger.locks import Condition, KeyLeaf, key_lock, lock_of, threshold
 from ledger.payloads import Act, Credential, Holders, Kind, Payload, RegistryAct, Role
 from ledger.registry import (
@@ -212,6 +213,15 @@ class World:
             assert view.delta().changes == {}, "a refused transaction left a trace"
             return error.code
         raise AssertionError("the transaction was accepted")
+
+    def advance(self, blocks: int) -> None:
+        """Close the block and go on: what expired is forgotten, as at the end of every block."""
+        for _ in range(blocks):
+            view = StateView(self.state)
+            for _ in forget_expired(view, self.height):
+                pass
+            self.state.commit(view)
+            self.height += 1
 
     # --- looking
 

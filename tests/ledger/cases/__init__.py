@@ -26,7 +26,7 @@ class Case(NamedTuple):
 
 VALID: list[Case] = []
 INVALID: list[Case] = []
-_MODULES = [
+_MODULES = (
     "encoding",
     "shape",
     "money",
@@ -36,7 +36,7 @@ _MODULES = [
     "orders",
     "registry",
     "votes",
-]
+)
 
 
 def valid(make: Make) -> Make:

@@ -212,7 +212,7 @@ def frozen_holder_locks_money_in_a_vault_with_its_key(world: World) -> Transacti
     freeze = Freeze(BANK_A, lock("alice"), DVT_A, 10, b"order")
     world.apply(world.order(Kind.FREEZE, freeze, ["bank-a"]))
     point = world.outputs("alice", DVT_A)[0][0]
-    outputs = [(DVT_A, 100, VAULT), (DVT_A, 800, "alice")]
+    outputs: list[tuple[str, int, str | bytes | Condition]] = [(DVT_A, 100, VAULT), (DVT_A, 800, "alice")]
     return world.spend([point], outputs, ["alice"], payload=(VAULT,))
 
 
