@@ -1,6 +1,6 @@
 """A typed client of the RPC, synchronous and asynchronous, for the command line, tests and programs.
 
-A call is a value: `balance(address)` is a `Call[Balances]`, which `Client.run` or `AsyncClient.run` carries
+A call is a value: `supply(asset)` is a `Call[Supply]`, which `Client.run` or `AsyncClient.run` carries
 out. Refusals are raised as `RpcRefused` with the node's stable code and evidence; a node that can't be
 reached raises `NodeUnreachable`. Amounts are integers of the smallest unit, bytes are hex text as on the
 wire.
@@ -62,13 +62,6 @@ class Balance(_Value, frozen=True):
     total: int
     frozen: int
     free: int
-
-
-class Balances(_Value, frozen=True):
-    """Balances by asset at a height."""
-
-    height: int
-    assets: dict[str, Balance]
 
 
 class Status(_Value, frozen=True):
@@ -227,9 +220,9 @@ def unspent(
     return Call("drex_getUTXOsForAddress", (address, asset, cursor, limit), UnspentPage)
 
 
-def balance(address: str) -> Call[Balances]:
-    """Balances of an address."""
-    return Call("drex_getBalance", (address,), Balances)
+def balance(address: str) -> Call[dict[str, Balance]]:
+    """Balances of an address by asset."""
+    return Call("drex_getBalance", (address,), dict[str, Balance])
 
 
 def history(address: str, cursor: str | None = None, limit: int = 100) -> Call[HistoryPage]:

@@ -135,7 +135,8 @@ class Wallet:
 
     def only_asset(self, account: Account) -> rpc.Asset:
         """The one asset an account holds. Raises `WalletError` WALLET_FUNDS, WALLET_ASSET_NEEDED."""
-        held = sorted(self.client.run(rpc.balance(account.address)).assets)
+        balances = self.client.run(rpc.balance(account.address))
+        held = sorted(balances)
         if not held:
             raise WalletError("WALLET_FUNDS", f"{account.name} holds nothing", address=account.address)
         if len(held) > 1:

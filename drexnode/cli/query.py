@@ -48,10 +48,10 @@ def balance(account: str, as_json: bool) -> None:
             "frozen": format_amount(entry.frozen, decimals.get(asset, 0)),
             "free": format_amount(entry.free, decimals.get(asset, 0)),
         }
-        for asset, entry in sorted(found.assets.items())
+        for asset, entry in sorted(found.items())
     ]
     if as_json:
-        show_json({"address": address, "height": found.height, "balances": rows})
+        show_json({"address": address, "balances": rows})
     else:
         cells = [(row["asset"], row["total"], row["frozen"], row["free"]) for row in rows]
         show_table(("ASSET", "TOTAL", "FROZEN", "FREE"), cells, right=(1, 2, 3))

@@ -78,7 +78,7 @@ async def test_a_transfer_is_submitted_becomes_final_and_moves_the_balances() ->
         status = await client.run(rpc.wait_transaction(txid, 1000))
         assert (status.status, status.height, status.round) == ("FINAL", 1, 0)
         bob = await client.run(rpc.balance(address(chain, "bob")))
-        assert bob.assets[DVT].total == bob.assets[DVT].free == 12_50
+        assert bob[DVT].total == bob[DVT].free == 12_50
         assert (await client.run(rpc.supply(DVT))).circulating == 4 * 250_000_00
         history = await client.run(rpc.history(address(chain, "bob")))
         assert [entry.txid for entry in history.entries] == [txid]

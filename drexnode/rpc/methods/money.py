@@ -15,13 +15,11 @@ EXAMPLE_ADDRESS = "drexdev1…"
 DEFAULT_ROWS = 100
 
 
-@method(
-    "drex_getBalance", "{height, address, assets: {name: {total, frozen, free}}}", example=(EXAMPLE_ADDRESS,)
-)
+@method("drex_getBalance", "per asset {total, frozen, free}", example=(EXAMPLE_ADDRESS,))
 async def get_balance(context: Context, address: Address) -> dict[str, Any]:
-    """Per asset: total, frozen and free, in smallest units as text."""
+    """What an address holds: an object of asset names, amounts in smallest units as text."""
     found = await context.api.balances(address)
-    assets = {
+    return {
         asset: {
             "total": str(balance.total),
             "frozen": str(balance.frozen),
@@ -29,7 +27,6 @@ async def get_balance(context: Context, address: Address) -> dict[str, Any]:
         }
         for asset, balance in sorted(found.assets.items())
     }
-    return {"height": found.height, "address": _text(context, address), "assets": assets}
 
 
 def _text(context: Context, lock: bytes) -> str:
