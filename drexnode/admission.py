@@ -10,13 +10,12 @@ nodes".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import trio
 
+from drexnode.batches import Batch, Judging, Rows
 from drexnode.bodies import Bodies
 from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
@@ -56,23 +55,6 @@ Report = Callable[[PeerId, Offence, str], None]
 """`Transport.report`."""
 
 
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """Transactions that arrived together, on their way."""
-
-    source: PeerId | None
-    answers: list[Submitted | None]
-    fresh: dict[bytes, Transaction] = field(default_factory=dict)  # wtxid -> what is judged here, in order
-    places: list[tuple[int, bytes]] = field(default_factory=list)  # (place in answers, wtxid in fresh)
-    elsewhere: dict[int, trio.Event] = field(default_factory=dict)  # place -> another batch judges it
-    errors: dict[bytes, DrexError] = field(default_factory=dict)  # wtxid -> why it was refused
-    malicious: DrexError | None = None  # what no honest node sends
-    done: trio.Event = field(default_factory=trio.Event)
-
-    def unrefused(self) -> list[Transaction]:
-        return [transaction for wtxid, transaction in self.fresh.items() if wtxid not in self.errors]
-
-
 class Admission:
     """The node's mempool and all that guards it. One trio thread; `run` beside it."""
 
@@ -104,8 +86,8 @@ class Admission:
         self._signatures = Signatures(verifier)
         self._outcomes = Outcomes()
         self._own = OwnTransactions(metrics)
-        self._judging: dict[bytes, trio.Event] = {}
-        self._rows: dict[PeerId, trio.Event] = {}
+        self._judging = Judging()
+        self._rows = Rows()
         self._slice = trio.Lock()
         self._grown = trio.Event()
         self._final = trio.Event()
@@ -126,46 +108,29 @@ class Admission:
             if source is None or self._role == "observer":
                 raise closed
             return [Submitted(None, closed)] * len(raws)
-        return [
-            answer
-            for part in slices_of(raws, ADMIT_PART)
-            for answer in await self._admit(_Batch(source, [None] * len(part)), part, relay)
-        ]
+        answers: list[Submitted] = []
+        async with self._rows.stand(source) as turn:
+            for part in slices_of(raws, ADMIT_PART):
+                answers += await self._judge(Batch(source, [None] * len(part)), part, turn, relay)
+        return answers
 
-    async def _admit(self, batch: _Batch, raws: Sequence[bytes], relay: bool) -> list[Submitted]:
-        source = batch.source
+    async def _judge(
+        self, batch: Batch, raws: Sequence[bytes], turn: Callable[[], Awaitable[None]], relay: bool
+    ) -> list[Submitted]:
         try:
-            async with self._in_row(source) as turn:
-                await self._read(batch, raws)
-                await self._check_signatures(batch)
-                await turn()
-                await self._enter(batch, relay)
+            await self._read(batch, raws)
+            await self._check_signatures(batch)
+            await turn()
+            await self._enter(batch, relay)
         finally:
-            for wtxid in batch.fresh:
-                del self._judging[wtxid]
-            batch.done.set()
+            self._judging.release(batch)
         self._conclude(batch)
         for place, judged in batch.elsewhere.items():
             await judged.wait()
             batch.answers[place] = (await self.admit([raws[place]], relay=relay))[0]
         return [answer for answer in batch.answers if answer is not None]
 
-    @asynccontextmanager
-    async def _in_row(self, source: PeerId | None) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """A peer's batches are judged side by side and enter one after the other: parents before children."""
-        if source is None:
-            yield trio.lowlevel.checkpoint
-            return
-        before, over = self._rows.get(source), trio.Event()
-        self._rows[source] = over
-        try:
-            yield trio.lowlevel.checkpoint if before is None else before.wait
-        finally:
-            over.set()
-            if self._rows[source] is over:
-                del self._rows[source]
-
-    async def _read(self, batch: _Batch, raws: Sequence[bytes]) -> None:
+    async def _read(self, batch: Batch, raws: Sequence[bytes]) -> None:
         """Decode, and answer what is known or misshapen."""
         for part in slices_of(list(enumerate(raws)), DECODE_SLICE):
             async with self._slice:
@@ -176,7 +141,7 @@ class Admission:
                         batch.malicious = error
                         batch.answers[place] = Submitted(None, error)
 
-    def _read_one(self, batch: _Batch, place: int, raw: bytes) -> None:
+    def _read_one(self, batch: Batch, place: int, raw: bytes) -> None:
         transaction = self._bodies.of_raw(raw)
         if transaction is None:
             transaction = decode_transaction(raw, self._finalizer.chain_id)
@@ -186,27 +151,20 @@ class Admission:
             batch.answers[place] = Submitted(txid)
         elif refused is not None and refused.lasting:
             batch.answers[place] = Submitted(txid, InvalidTransaction(refused.code, refused.message))
-        elif self._judging.setdefault(wtxid, batch.done) is batch.done:
-            batch.fresh[wtxid] = transaction
-            batch.places.append((place, wtxid))
-            if transaction not in self._signatures:
-                try:
-                    check_stateless(transaction, self._limits)
-                except InvalidTransaction as error:
-                    self._refuse_malicious(batch, transaction, error)
-        elif batch.source is None:
-            batch.elsewhere[place] = self._judging[wtxid]
-        else:  # a peer needs no answer
-            batch.answers[place] = Submitted(txid)
+        elif self._judging.claim(batch, place, transaction) and transaction not in self._signatures:
+            try:
+                check_stateless(transaction, self._limits)
+            except InvalidTransaction as error:
+                self._refuse_malicious(batch, transaction, error)
 
-    async def _check_signatures(self, batch: _Batch) -> None:
+    async def _check_signatures(self, batch: Batch) -> None:
         """Those of the whole batch together."""
         unrefused = batch.unrefused()
         for wtxid, error in (await self._signatures.check(unrefused)).items():
             self._refuse_malicious(batch, batch.fresh[wtxid], error)
         self._bodies.keep(transaction for transaction in unrefused if transaction.wtxid not in batch.errors)
 
-    async def _enter(self, batch: _Batch, relay: bool) -> None:
+    async def _enter(self, batch: Batch, relay: bool) -> None:
         """Into the pool, in order, and on to others."""
         added: list[Transaction] = []
         for part in slices_of(batch.unrefused(), ADMIT_SLICE):
@@ -225,7 +183,7 @@ class Admission:
         if added:
             self.on_executable()
 
-    def _refuse(self, batch: _Batch, transaction: Transaction, error: InvalidTransaction) -> None:
+    def _refuse(self, batch: Batch, transaction: Transaction, error: InvalidTransaction) -> None:
         """Refused by the state; unless it is final already, which is what its sender wanted."""
         if self._finalizer.queries.transaction_height(transaction.txid) is not None:
             return
@@ -233,14 +191,14 @@ class Admission:
         if batch.source is None:
             self._outcomes.refused(self._gate.refuse(transaction, error))
 
-    def _refuse_malicious(self, batch: _Batch, transaction: Transaction, error: InvalidTransaction) -> None:
+    def _refuse_malicious(self, batch: Batch, transaction: Transaction, error: InvalidTransaction) -> None:
         """Refused whatever the state."""
         batch.errors[transaction.wtxid] = error
         batch.malicious = error
         if batch.source is None:
             self._outcomes.refused(self._gate.refuse(transaction, error))
 
-    def _conclude(self, batch: _Batch) -> None:
+    def _conclude(self, batch: Batch) -> None:
         """Answers of what was judged here, the metric, and the charge to a peer: one for a batch."""
         for place, wtxid in batch.places:
             batch.answers[place] = Submitted(batch.fresh[wtxid].txid, batch.errors.get(wtxid))

@@ -2,7 +2,7 @@
 
 Guarantees: each is in the pool, or leaves here with it; one that waits longer than `RESEND_INTERVAL_MS` is
 offered to others again, at most `RESEND_BYTES` at one time, each in its turn. From admission to FINAL is what
-`drex_tx_finality_seconds` measures, on `FINALITY_SAMPLES` of the transactions that become final together.
+`drex_tx_finality_seconds` measures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import trio
 from drexnode.metrics import Metrics
 from ledger.refusals import Rejection
 from ledger.transaction import Transaction
-from primitives.limits import FINALITY_SAMPLES, RESEND_BYTES, RESEND_INTERVAL_MS
+from primitives.limits import RESEND_BYTES, RESEND_INTERVAL_MS
 
 
 @dataclass(slots=True)
@@ -48,9 +48,10 @@ class OwnTransactions:
         if not self._pending:
             return
         now_s = self._clock()
-        ours = [own for item in transactions if (own := self._pending.pop(item.txid, None)) is not None]
-        for own in ours[:: -(-len(ours) // FINALITY_SAMPLES) or 1]:
-            self._metrics.tx_finality_seconds.observe(now_s - own.admitted_s)
+        for transaction in transactions:
+            own = self._pending.pop(transaction.txid, None)
+            if own is not None:
+                self._metrics.tx_finality_seconds.observe(now_s - own.admitted_s)
 
     def refused(self, rejections: Iterable[Rejection]) -> None:
         """These left the pool."""

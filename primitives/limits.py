@@ -197,6 +197,7 @@ HEAD_GOSSIP_MS = 1_000  # between two heads gossiped by one node; a gossiped mes
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
 TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop
 EXPIRIES_PER_SLICE = 128  # remembered txids forgotten between two breaths
+MERKLE_LEAVES_PER_SLICE = 256  # a power of two: the parts of one Merkle tree
 DELTA_KEYS_PER_SLICE = 500  # changed entries gathered or summed between two breaths
 BUILDER_MISFITS = 32  # candidates that no longer fit before a builder calls a block full
 
@@ -247,7 +248,6 @@ ADMIT_PART = 256  # transactions judged together: what is done for each of them 
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
 RECHECK_BATCH = 256  # of the pool's entries that wait for long, found at one time
 RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
-FINALITY_SAMPLES = 16  # of ADMIT_PART transactions that became final: those whose latency is observed
 
 # --- serving
 RECENT_BLOCKS = 16  # final blocks kept in RAM for peers that are a little behind

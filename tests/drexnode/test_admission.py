@@ -19,8 +19,14 @@ from ledger.payloads import Kind
 from ledger.transaction import Transaction, Witness, make_transaction
 from p2p.transport import Offence, PeerId
 from primitives.errors import DrexError, InvalidTransaction
-from primitives.limits import ADMIT_SLICE, DECODE_SLICE, MAX_TRANSACTION_BYTES, RESEND_INTERVAL_MS
-from tests.drexnode.chain import FUNDS, key
+from primitives.limits import (
+    ADMIT_PART,
+    ADMIT_SLICE,
+    DECODE_SLICE,
+    MAX_TRANSACTION_BYTES,
+    RESEND_INTERVAL_MS,
+)
+from tests.drexnode.chain import FUNDS, genesis_document, key
 from tests.drexnode.desk import Desk, codes, open_desk
 
 PEER = PeerId("full-0")
@@ -264,6 +270,18 @@ async def test_the_batches_of_one_peer_enter_in_order_though_judged_side_by_side
             assert desk.verifier.calls == [1, 1]  # both are being judged
             desk.verifier.gate.set()
         assert list(desk.admission.candidates()) == [parent, child]
+
+
+async def test_a_long_batch_of_a_peer_is_not_overtaken_by_its_next_one(tmp_path: Path) -> None:
+    document = genesis_document(outputs=2 * ADMIT_PART)
+    async with open_desk(tmp_path, document=document) as desk:
+        parents = desk.chain.transfers(ADMIT_PART + 5)
+        child = child_of(parents[-1], desk.finalizer.chain_id, FUNDS - 1)
+        async with trio.open_nursery() as nursery:
+            for raws in ([item.raw for item in parents], [child.raw]):
+                nursery.start_soon(lambda raws=raws: desk.admission.admit(raws, source=PEER))
+                await trio.lowlevel.checkpoint()
+        assert list(desk.admission.candidates()) == [*parents, child]
 
 
 # --- outcomes
