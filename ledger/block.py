@@ -27,9 +27,10 @@ from primitives.limits import (
     MAX_BLOCK_TRANSACTIONS,
     MAX_CERTIFICATE_BYTES,
     MAX_ENCODED_BLOCK_BYTES,
+    MERKLE_LEAVES_PER_SLICE,
     TRANSACTIONS_PER_SLICE,
 )
-from primitives.merkle import merkle_root
+from primitives.merkle import join_roots, merkle_root
 from primitives.validators import ValidatorSet
 
 
@@ -84,9 +85,19 @@ class FinalizedBlock:
         return self.block.header.height
 
 
-def tx_root(transactions: Iterable[Transaction]) -> bytes:
+def tx_root(transactions: Sequence[Transaction]) -> bytes:
     """Merkle root over the wtxids in order: what a header commits to, witnesses included."""
-    return merkle_root([transaction.wtxid for transaction in transactions])
+    return finish(tx_root_in_slices(transactions))
+
+
+def tx_root_in_slices(transactions: Sequence[Transaction]) -> Slices[bytes]:
+    """`tx_root` that yields every `MERKLE_LEAVES_PER_SLICE` transactions."""
+    roots: list[bytes] = []
+    for start in range(0, len(transactions), MERKLE_LEAVES_PER_SLICE):
+        part = transactions[start : start + MERKLE_LEAVES_PER_SLICE]
+        roots.append(merkle_root([transaction.wtxid for transaction in part]))
+        yield
+    return join_roots(roots)
 
 
 def signature_count(transactions: Iterable[Transaction]) -> int:
@@ -157,7 +168,15 @@ def check_header(header: BlockHeader, parent: BlockHeader, validators: Validator
 
 def check_transactions(header: BlockHeader, transactions: Sequence[Transaction], limits: BlockLimits) -> None:
     """Check that a header commits to exactly `transactions` and that they fit. Raises `InvalidBlock`."""
-    if header.tx_count != len(transactions) or header.tx_root != tx_root(transactions):
+    finish(check_transactions_in_slices(header, transactions, limits))
+
+
+def check_transactions_in_slices(
+    header: BlockHeader, transactions: Sequence[Transaction], limits: BlockLimits
+) -> Slices[None]:
+    """`check_transactions` that yields now and then."""
+    root = yield from tx_root_in_slices(transactions)
+    if header.tx_count != len(transactions) or header.tx_root != root:
         raise InvalidBlock("BLOCK_TX_ROOT", "it commits to other transactions", height=header.height)
     found = (sum(tx.size for tx in transactions), len(transactions), signature_count(transactions))
     allowed = (limits.max_bytes, limits.max_transactions, limits.max_signatures)

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from ledger.apply import apply_transaction
-from ledger.block import Block, check_header, check_transactions, tx_root
+from ledger.block import Block, check_header, check_transactions_in_slices, tx_root_in_slices
 from ledger.context import BlockContext, FindSpender, LedgerParameters
 from ledger.end_of_block import end_block
 from ledger.parameters import BlockLimits, ChainParameters
@@ -82,7 +82,7 @@ def execute_block(
     """Execute `block` on `state`. Raises `InvalidBlock` when it breaks any rule; nothing is changed."""
     header = block.header
     check_header(header, context.parent, context.validators)
-    check_transactions(header, block.transactions, context.chain.limits)
+    yield from check_transactions_in_slices(header, block.transactions, context.chain.limits)
     view, at = StateView(state), context.at(header.timestamp_ms)
     for place, transaction in enumerate(block.transactions):
         try:
@@ -133,6 +133,7 @@ def build_block(
         if count % TRANSACTIONS_PER_SLICE == 0:
             yield
     next_validators, delta, patch = yield from _close(view, tree, context, proposer)
+    root = yield from tx_root_in_slices(chosen)
     header = BlockHeader(
         version=HEADER_VERSION,
         height=at.height,
@@ -140,7 +141,7 @@ def build_block(
         timestamp_ms=timestamp_ms,
         proposer=proposer,
         tx_count=len(chosen),
-        tx_root=tx_root(chosen),
+        tx_root=root,
         state_root=patch.root,
         validators_hash=context.validators.hash,
         next_validators_hash=next_validators.hash,

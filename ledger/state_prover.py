@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from ledger.state import OUTPUT, StateReader, output_key
 from ledger.state_proof import StateProof, leaf_entries, path_nibble
-from ledger.state_tree import StateTree, bucket_page_key
+from ledger.state_tree import StateTree
+from ledger.tree_pages import bucket_page_key
 from primitives.errors import DecodeError, InvariantViolation
 from primitives.hashing import tagged_hasher
 from primitives.limits import MAX_PROOF_BYTES, TREE_ARITY

@@ -17,15 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from ledger.slices import Slices, finish
-from ledger.state import BALANCE, LOCK_BYTES, OUTPUT, Change
-from primitives.codec import encode
+from ledger.state import BALANCE, OUTPUT, Change
+from ledger.tree_pages import Edit, PageEditor, bucket_page_key
 from primitives.errors import InvariantViolation
 from primitives.hashing import HASH_BYTES, ZERO_HASH, tagged_hasher
 from primitives.limits import (
-    BUCKET_ENTRIES,
     TREE_ARITY,
     TREE_CACHE_PAGES,
     TREE_SETTLED_PER_SLICE,
@@ -36,18 +33,12 @@ _OUTPUT, _BALANCE = OUTPUT[0], BALANCE[0]
 BUCKET_COUNTS = tuple(TREE_ARITY**power for power in range(1, 6))
 
 _GROUP_BYTES = TREE_ARITY * HASH_BYTES
-_SLOT_BYTES = 4 + HASH_BYTES
-_SPLIT_MARK = 0  # a split page starts with this byte; a leaf page starts with an array header (>= 0x90)
 
 _hash_key = tagged_hasher("drex/key")
 _hash_value = tagged_hasher("drex/value")
-_hash_leaf = tagged_hasher("drex/bucket")
-_hash_split = tagged_hasher("drex/split")
 _hash_node = tagged_hasher("drex/tree")
-_read_leaf = msgspec.msgpack.Decoder(list[bytes]).decode
 
 Changes = Mapping[bytes, Change]
-_Edit = tuple[bytes, bool, bytes | None]  # key, was present, digest of the new value
 
 
 class PageStore(Protocol):
@@ -73,23 +64,9 @@ class TreePatch:
         return itertools.chain(self.pages.items(), self.groups.items())
 
 
-def place_of(key: bytes, value: bytes) -> bytes:
-    """The 32 bytes that choose an entry's bucket: its lock, or its key's hash."""
-    if key[0] == _OUTPUT:
-        return value[:LOCK_BYTES]
-    if key[0] == _BALANCE:
-        return key[1 : 1 + LOCK_BYTES]
-    return _hash_key(key)
-
-
 def group_page_key(group: int) -> bytes:
     """Key of the page that holds the digests of buckets 16·group … 16·group + 15."""
     return b"g" + group.to_bytes(4, "big")
-
-
-def bucket_page_key(bucket: int) -> bytes:
-    """Key of a bucket's first page; a page below a split appends one byte per nibble of the path."""
-    return b"p" + bucket.to_bytes(4, "big")
 
 
 class StateTree:
@@ -115,7 +92,7 @@ class StateTree:
         return self._root
 
     def bucket_of(self, place: bytes) -> int:
-        """The bucket of an entry whose place (`place_of`) is `place`."""
+        """The bucket of an entry whose place (its lock, or its key's hash) is `place`."""
         return int.from_bytes(place[:4], "big") >> self._shift
 
     def node(self, level: int, index: int) -> bytes:
@@ -147,7 +124,7 @@ class StateTree:
 
         A commit meanwhile makes it worthless: then leave it, its patch would be refused."""
         yield from self.settle()
-        work = _Work(self)
+        work = PageEditor(self._load)
         base_root = self._root
         edits = yield from self._edits_by_bucket(changes, updates_per_slice)
         buckets, digests, done = self._levels[0], dict[int, bytes](), 0
@@ -156,6 +133,10 @@ class StateTree:
             page_key = bucket_page_key(bucket)
             slot = bucket * HASH_BYTES
             page = None if buckets[slot : slot + HASH_BYTES] == ZERO_HASH else self._load(page_key)
+            if len(part) > updates_per_slice:  # one owner, many outputs
+                result = yield from work.update_in_slices(page_key, 0, part, updates_per_slice)
+                digests[bucket] = result[1]
+                continue
             digests[bucket] = work.update(page_key, 0, page, part)[1]
             done += len(part)
             if done >= updates_per_slice:
@@ -196,8 +177,8 @@ class StateTree:
         self._trim_cache()
         self._unsettled = None
 
-    def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[_Edit]]]:
-        edits: dict[int, list[_Edit]] = {}
+    def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[Edit]]]:
+        edits: dict[int, list[Edit]] = {}
         shift = self._shift
         for count, (key, (old, new)) in enumerate(changes.items(), 1):
             if old == new:
@@ -249,76 +230,6 @@ class StateTree:
                 del self._cache[key]
 
 
-class _Work:
-    """The pages one dry run has written so far, laid over the committed ones."""
-
-    def __init__(self, tree: StateTree) -> None:
-        self._tree = tree
-        self.pages: dict[bytes, bytes | None] = {}
-
-    def load(self, page_key: bytes) -> bytes | None:
-        return self.pages[page_key] if page_key in self.pages else self._tree._load(page_key)
-
-    def update(
-        self, page_key: bytes, depth: int, page: bytes | None, edits: list[_Edit]
-    ) -> tuple[int, bytes]:
-        """Edit the subtree whose committed `page` is at `page_key`; return its new number of entries and
-        its new digest."""
-        if page is not None and page[0] == _SPLIT_MARK:
-            return self._update_split(page_key, depth, page, edits)
-        flat = _edited_leaf(page, edits)
-        if 0 < len(flat) <= 2 * BUCKET_ENTRIES:
-            self.pages[page_key] = new_page = encode(flat)
-            return len(flat) >> 1, _hash_leaf(new_page)
-        return self._write(page_key, depth, _pairs(flat))
-
-    def _update_split(
-        self, page_key: bytes, depth: int, page: bytes, edits: list[_Edit]
-    ) -> tuple[int, bytes]:
-        counts, slots = _split_slots(page)
-        parts: dict[int, list[_Edit]] = {}
-        for edit in edits:
-            parts.setdefault(_nibble(edit[0], depth), []).append(edit)
-        for nibble, part in parts.items():
-            child_key = page_key + bytes((nibble,))
-            child = self._tree._load(child_key) if counts[nibble] else None
-            counts[nibble], slots[nibble] = self.update(child_key, depth + 1, child, part)
-        if sum(counts) > BUCKET_ENTRIES:
-            return self._write_split(page_key, counts, slots)
-        entries: dict[bytes, bytes] = {}
-        for nibble, count in enumerate(counts):
-            child_key = page_key + bytes((nibble,))
-            if count and (child := self.load(child_key)) is not None:
-                entries.update(_pairs(_read_leaf(child)))
-                self.pages[child_key] = None
-        return self._write(page_key, depth, entries)
-
-    def _write(self, page_key: bytes, depth: int, entries: dict[bytes, bytes]) -> tuple[int, bytes]:
-        """Write a subtree that holds exactly `entries` and had no split page."""
-        count = len(entries)
-        if count == 0:
-            self.pages[page_key] = None
-            return 0, ZERO_HASH
-        if count <= BUCKET_ENTRIES:
-            page = encode(_flat(entries))
-            self.pages[page_key] = page
-            return count, _hash_leaf(page)
-        parts: list[dict[bytes, bytes]] = [{} for _ in range(TREE_ARITY)]
-        for key, digest in entries.items():
-            parts[_nibble(key, depth)][key] = digest
-        counts, slots = [0] * TREE_ARITY, [ZERO_HASH] * TREE_ARITY
-        for nibble, part in enumerate(parts):
-            if part:
-                counts[nibble], slots[nibble] = self._write(page_key + bytes((nibble,)), depth + 1, part)
-        return self._write_split(page_key, counts, slots)
-
-    def _write_split(self, page_key: bytes, counts: list[int], slots: list[bytes]) -> tuple[int, bytes]:
-        parts = (count.to_bytes(4, "big") + slot for count, slot in zip(counts, slots, strict=True))
-        page = bytes((_SPLIT_MARK,)) + b"".join(parts)
-        self.pages[page_key] = page
-        return sum(counts), _hash_split(page)
-
-
 def _open_levels(bucket_count: int, pages: PageStore) -> list[bytearray]:
     """The digests of every level from the buckets up; the last level is the root alone."""
     empty_group = bytes(_GROUP_BYTES)
@@ -361,52 +272,3 @@ def _changed_nodes(committed: bytearray, digests: dict[int, bytes]) -> Iterator[
         content[slot : slot + HASH_BYTES] = digest
     if content:
         yield current, bytes(content)
-
-
-def _edited_leaf(page: bytes | None, edits: list[_Edit]) -> list[bytes]:
-    """The content `[key, value digest, key, value digest, …]`, keys ascending, of a leaf after `edits`."""
-    flat = [] if page is None else _read_leaf(page)
-    if len(edits) == 1 and len(flat) <= 2:  # by far the most frequent case, and it needs no dictionary
-        key, was_present, digest = edits[0]
-        if was_present:
-            if flat and flat[0] == key:
-                return [] if digest is None else [key, digest]
-        elif digest is not None and not (flat and flat[0] == key):
-            return [key, digest, *flat] if not flat or key < flat[0] else [*flat, key, digest]
-        raise _misfit(key)
-    entries = _pairs(flat)
-    for key, was_present, digest in edits:
-        if (key in entries) is not was_present:
-            raise _misfit(key)
-        if digest is None:
-            del entries[key]
-        else:
-            entries[key] = digest
-    return _flat(entries)
-
-
-def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
-    items = iter(flat)
-    return dict(zip(items, items, strict=True))
-
-
-def _flat(entries: dict[bytes, bytes]) -> list[bytes]:
-    return [part for key in sorted(entries) for part in (key, entries[key])]
-
-
-def _misfit(key: bytes) -> InvariantViolation:
-    return InvariantViolation("TREE_MISFIT", f"the state tree and a change disagree on {key.hex()}")
-
-
-def _split_slots(page: bytes) -> tuple[list[int], list[bytes]]:
-    counts, slots = [], []
-    for start in range(1, len(page), _SLOT_BYTES):
-        counts.append(int.from_bytes(page[start : start + 4], "big"))
-        slots.append(page[start + 4 : start + _SLOT_BYTES])
-    return counts, slots
-
-
-def _nibble(key: bytes, depth: int) -> int:
-    """Which child of a split page at `depth` holds `key`: nibble number `depth` of the key's hash."""
-    byte = _hash_key(key)[depth >> 1]
-    return byte & 15 if depth & 1 else byte >> 4

@@ -26,6 +26,17 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+def join_roots(roots: Sequence[bytes]) -> bytes:
+    """The root over a list that was cut into parts of 2^k leaves each (the last may be shorter), from the
+    roots of the parts: the same as `merkle_root` of the whole list."""
+    if not roots:
+        return ZERO_HASH
+    level = list(roots)
+    while len(level) > 1:
+        level = _next_level(level)
+    return level[0]
+
+
 def merkle_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """The sibling hashes of leaf `index` from the bottom up (levels where it has none give no hash)."""
     if not 0 <= index < len(leaves):

@@ -142,7 +142,7 @@ def test_garbage_is_no_block(data: bytes) -> None:
 
 
 def test_the_shipped_devnet_has_the_ids_it_always_had() -> None:
-    """Frozen: another value means that an encoding, a hash or the devnet itself changed."""
+    """Frozen: another value means that an encoding, a hash or genesis/devnet.json changed."""
     document = genesis.named_genesis("devnet")
     start = make_genesis_state(document, StateTree(document.parameters.bucket_count, Pages()))
     assert chain_id_of(document).hex() == FROZEN_CHAIN_ID

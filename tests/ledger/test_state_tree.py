@@ -202,6 +202,17 @@ def test_a_bucket_stays_shallow_when_one_owner_has_thousands_of_outputs() -> Non
     assert ledger.tree.root == naive_root(ledger.state, 16)
 
 
+@pytest.mark.parametrize("count", [65, 97, 1_000])
+def test_one_owners_many_outputs_come_and_go_in_one_block(count: int) -> None:
+    """The sliced way through one crowded bucket, up and down again, leaves nothing behind."""
+    ledger, untouched = Ledger(), Ledger()
+    few = dict(output(number, 1) for number in range(10_000, 10_005))
+    many = dict(output(number, 1) for number in range(count))
+    assert ledger.write({**few, **many}) == naive_root(ledger.state, 16)
+    assert untouched.write(dict(few)) == ledger.write(dict.fromkeys(many))
+    assert ledger.pages == untouched.pages
+
+
 def test_a_patch_of_another_root_is_refused() -> None:
     ledger = Ledger()
     first = ledger.tree.apply(ledger.changes(dict(ENTRIES[:5])))
