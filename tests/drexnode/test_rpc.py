@@ -381,6 +381,35 @@ async def test_a_failing_store_halts_the_node_and_is_an_internal_error_to_the_ca
         assert chain.halted.code == "STORAGE_READ"
 
 
+async def test_signers_stalls_and_timeouts_can_be_asked_for() -> None:
+    chain = MemoryChain()
+    await chain.submit([payment(chain, 1, coin=0).raw, payment(chain, 1, coin=1).raw])
+    async with serving(chain) as url:
+        [signer] = (await call(url, "qbft_getSignerMetrics", 0, "latest"))["result"]
+        assert (signer["proposed"], signer["signed"], signer["last_signed"]) == (2, 2, 2)
+        assert signer["public_key"] == chain.key.public_key.hex()
+        stall = (await call(url, "qbft_explainStall"))["result"]
+        assert (stall["stalled"], stall["missing"], stall["quorum"]) == (False, [], 1)
+        waits = (await call(url, "qbft_getRequestTimeoutSeconds"))["result"]
+        parameters = chain.document.parameters
+        assert float(waits["base"]) * 1000 == parameters.base_timeout_ms
+        assert float(waits["cap"]) * 1000 == parameters.max_timeout_ms
+        far = await call(url, "qbft_getSignerMetrics", 0, 10_000)
+        assert far["error"]["data"]["code"] == "RPC_TOO_LARGE"
+
+
+async def test_metrics_come_as_json_too_and_the_log_level_is_an_admins() -> None:
+    chain = MemoryChain()
+    async with serving(chain) as url:
+        metrics = (await call(url, "drex_getMetrics"))["result"]
+        assert metrics["drex_chain_height"] == [{"labels": {}, "value": "0.0"}]
+        assert (await call(url, "admin_logLevel", "debug"))["error"]["data"]["code"] == "RPC_UNAUTHORISED"
+        admin = {"authorization": f"Bearer {COOKIE}"}
+        assert (await call(url, "admin_logLevel", "info", headers=admin))["result"] == "info"
+        wrong = await call(url, "admin_logLevel", "loud", headers=admin)
+        assert wrong["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
+
+
 async def test_open_rpc_describes_every_method_and_each_has_a_summary() -> None:
     chain = MemoryChain()
     async with serving(chain) as url:

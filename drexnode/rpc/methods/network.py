@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from drexnode.rpc.api import ConsensusStatus, NodeApi, PeerInfo
+from drexnode.rpc.errors import invalid_params
+from drexnode.rpc.params import ParamType
 from drexnode.rpc.registry import METHODS, Context, method, open_rpc
+from drexnode.telemetry import LEVELS, set_level
 from drexnode.version import VERSION, client_version
 
 
@@ -112,6 +117,32 @@ def consensus_view(status: ConsensusStatus) -> dict[str, Any]:
             {**dataclasses.asdict(item), "public_key": item.public_key.hex()} for item in status.validators
         ],
     }
+
+
+@method("drex_getMetrics", "{name: [{labels, value}]}")
+async def get_metrics(context: Context) -> dict[str, list[dict[str, Any]]]:
+    """Every metric of /metrics as JSON; values are text."""
+    view: dict[str, list[dict[str, Any]]] = {}
+    for family in text_string_to_metric_families(context.api.metrics_text().decode()):
+        for sample in family.samples:
+            view.setdefault(sample.name, []).append({"labels": sample.labels, "value": str(sample.value)})
+    return view
+
+
+def _level(value: Any, _: Context) -> str:
+    if value not in LEVELS:
+        raise invalid_params(f"one of {', '.join(LEVELS)} is expected")
+    return str(value)
+
+
+Level = Annotated[str, ParamType(_level, {"enum": list(LEVELS)})]
+
+
+@method("admin_logLevel", "the level", admin=True, example=("debug",))
+async def log_level(context: Context, level: Level) -> str:
+    """Change the level of the node's log until it ends."""
+    set_level(level)
+    return level
 
 
 @method("rpc.discover", "OpenRPC document")

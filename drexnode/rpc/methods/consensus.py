@@ -1,0 +1,65 @@
+"""Consensus from outside: who proposed and signed, how long a round waits, and why no block comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drexnode.rpc.errors import invalid_params, too_large
+from drexnode.rpc.methods.network import consensus_view
+from drexnode.rpc.params import Height
+from drexnode.rpc.registry import Context, method
+from ledger.genesis import decode_genesis
+
+
+@method("qbft_explainStall", "{stalled, reason, missing, …}")
+async def explain_stall(context: Context) -> dict[str, Any]:
+    """Whether a block is wanted and can't come, why, and which validators are missing."""
+    status = context.api.consensus()
+    view = consensus_view(status)
+    missing = [item for item in view["validators"] if not item["connected"]]
+    return {
+        "stalled": status.stalled_reason is not None,
+        "reason": status.stalled_reason,
+        "missing": [item["name"] or item["public_key"] for item in missing],
+        **{key: view[key] for key in ("height", "round", "phase", "quorum", "reachable")},
+    }
+
+
+@method("qbft_getRequestTimeoutSeconds", "{base, cap}")
+async def request_timeout(context: Context) -> dict[str, str]:
+    """How long round 0 waits, and the longest a round waits, in seconds as text."""
+    parameters = decode_genesis(context.api.identity.genesis).parameters
+    return {
+        "base": f"{parameters.base_timeout_ms / 1000:g}",
+        "cap": f"{parameters.max_timeout_ms / 1000:g}",
+    }
+
+
+@method("qbft_getSignerMetrics", "list of {public_key, proposed, signed, …}", example=(1, "latest"))
+async def signer_metrics(context: Context, first: Height, last: Height) -> list[dict[str, Any]]:
+    """For each validator: blocks proposed and sealed in a range of heights, and the last of each."""
+    if last < first:
+        raise invalid_params("the last height is below the first")
+    if last - first + 1 > context.config.max_range:
+        raise too_large("heights in one answer", last - first + 1, context.config.max_range)
+    found: dict[str, dict[str, Any]] = {}
+
+    def entry(key: bytes) -> dict[str, Any]:
+        blank = {"proposed": 0, "signed": 0, "last_proposed": None, "last_signed": None}
+        return found.setdefault(key.hex(), {"public_key": key.hex(), **blank})
+
+    for header in await context.api.headers(max(first, 1), last):
+        certificate = await context.api.certificate(header.height)
+        validators = await context.api.validators_at(header.height)
+        if certificate is None or validators is None:
+            continue
+        for key in validators.keys:
+            entry(key)
+        proposer = entry(header.proposer)
+        proposer["proposed"] += 1
+        proposer["last_proposed"] = header.height
+        for index, _ in certificate.seals:
+            signer = entry(validators.keys[index])
+            signer["signed"] += 1
+            signer["last_signed"] = header.height
+    return [found[key] for key in sorted(found)]
