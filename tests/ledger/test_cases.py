@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ledger.codes import CODES
@@ -52,3 +54,9 @@ def test_case_names_are_distinct() -> None:
 def test_there_are_at_least_as_many_cases_as_the_vectors_promise() -> None:
     assert len(VALID) >= 60
     assert len(INVALID) >= 120
+
+
+def test_the_documentation_lists_every_code_with_its_meaning() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    for code, meaning in CODES.items():
+        assert f"| `{code}` | {meaning} |" in page
