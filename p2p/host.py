@@ -63,7 +63,7 @@ class Libp2pHost(LinkedTransport):
         self._upgrader = Upgrader(seed, self.hub.refusal)
         self.negotiator = negotiator = Multistream()
         gossip_host = GossipHost(seed, self.ready_link, negotiator)
-        self.gossip = gossip = GossipService(self.hub, network, gossip_host)
+        self.gossip = gossip = GossipService(self.hub, network, gossip_host, self._reconnect_all)
         self.extras = {
             GOSSIP_PROTOCOL: gossip.serve,
             PING_PROTOCOL: serve_ping,
@@ -72,6 +72,10 @@ class Libp2pHost(LinkedTransport):
         gossip_host.protocols = (*PROTOCOLS.values(), REQUEST_PROTOCOL, *self.extras)
         self._handshakes: Counter[str] = Counter()
         self._refusal_logs = TokenBucket(_REFUSAL_LOGS_PER_SECOND, _REFUSAL_LOGS_BURST, trio.current_time())
+
+    def _reconnect_all(self) -> None:
+        for peer in list(self.links):
+            self.disconnect(peer)
 
     # --- connections in
     async def listen(self) -> None:

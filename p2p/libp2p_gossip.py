@@ -4,7 +4,7 @@ StrictSign only; heartbeat 1 s; the spam guard (10 messages a second a topic), t
 the relayer of what we merely ignore), the equivocation map (1000 whole messages), adaptive and diversity
 features off; sequence numbers that never repeat after a restart; no signed peer record in every message.
 Delivery is in the synchronous validator, which the library calls exactly once a message. If the library's
-service breaks on something a peer sent, it is started anew: gossip is lossy, the node lives on.
+service breaks all the same, it is started anew: gossip is lossy, the node lives on.
 """
 
 from __future__ import annotations
@@ -72,6 +72,14 @@ class _Router(GossipSub):  # type: ignore[misc]
             max_pending_messages_per_peer=1,
         )
         self.scorer = None
+
+    async def heartbeat(self) -> None:
+        while True:
+            try:
+                await super().heartbeat()
+            except Exception as error:
+                _log.warning("gossip_heartbeat_broke", error=repr(error))
+                await trio.sleep(_HEARTBEAT_S)
 
     def _check_equivocation(self, msg: rpc_pb2.Message) -> bool:
         return True
@@ -181,9 +189,10 @@ class GossipHost:
 class GossipService:
     """Topics of one network over the links of one host."""
 
-    def __init__(self, hub: Hub, network: str, host: GossipHost) -> None:
+    def __init__(self, hub: Hub, network: str, host: GossipHost, reconnect: Callable[[], None]) -> None:
         self._hub = hub
         self._host = host
+        self._reconnect = reconnect
         self._names = {topic: topic_name(network, topic) for topic in Topic}
         self._commands: deque[_Command] = deque()
         self._publishing = 0
@@ -234,10 +243,12 @@ class GossipService:
             raise DecodeError(f"gossip: {type(error).__name__}") from None
 
     async def run(self) -> None:
-        """Gossip until cancelled. A service that broke is replaced; its peers and topics are told anew."""
+        """Gossip until cancelled. A service that broke is replaced, and once the new one is up all peers are
+        met anew: the old one's streams, and what the peers know of its topics, went with it."""
+        up = _nothing
         while True:
             try:
-                await self._run_service()
+                await self._run_service(up)
             except Exception as error:
                 if self._fatal is not None:
                     raise self._fatal from None
@@ -245,10 +256,9 @@ class GossipService:
             await trio.sleep(_RESTART_SECONDS)
             for topic in self._hub.validators:
                 self.subscribe(topic)
-            for connection in self._host.network.connections.values():
-                self._command(lambda _, known=connection: self._host.network.notify("connected", known))  # type: ignore[misc]
+            up = self._reconnect
 
-    async def _run_service(self) -> None:
+    async def _run_service(self, up: Callable[[], None]) -> None:
         router = self.router = _Router()
         pubsub = _Pubsub(
             self._host,
@@ -263,14 +273,21 @@ class GossipService:
         pubsub.counter = time.time_ns()  # the default, seconds, repeats numbers after a restart
         async with background_trio_service(pubsub), background_trio_service(router):
             await pubsub.wait_until_ready()
-            while True:
-                while self._commands:
-                    await self._commands.popleft()(pubsub)
-                    await trio.lowlevel.checkpoint()  # let the peers' writers empty their short queues
-                self._commanded = trio.Event()
-                await self._commanded.wait()
-                if self._fatal is not None:
-                    raise self._fatal
+            up()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey, pubsub)
+                await pubsub.manager.wait_finished()
+                nursery.cancel_scope.cancel()
+
+    async def _obey(self, pubsub: Pubsub) -> None:
+        while True:
+            while self._commands:
+                await self._commands.popleft()(pubsub)
+                await trio.lowlevel.checkpoint()  # let the peers' writers empty their short queues
+            self._commanded = trio.Event()
+            await self._commanded.wait()
+            if self._fatal is not None:
+                raise self._fatal
 
     async def _join(self, pubsub: Pubsub, topic: Topic) -> None:
         name = self._names[topic]
@@ -300,6 +317,10 @@ class GossipService:
         if not self._hub.inbox(topic).put_nowait(Message(sender, topic, msg.data, author)):
             self._hub.gossip[topic.value, Gossip.DROPPED.value] += 1
         return True
+
+
+def _nothing() -> None:
+    """The first service has no peers to meet anew."""
 
 
 @lru_cache(maxsize=1024)

@@ -18,13 +18,14 @@ from libp2p.peer.id import ID
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID
 from structlog.testing import capture_logs
 
+from p2p.addresses import parse_address
 from p2p.framing import encode_varint, frame
 from p2p.host import Libp2pHost, open_host
 from p2p.identity import peer_id_from_seed, public_key_of
 from p2p.libp2p_streams import Multistream
 from p2p.libp2p_upgrade import RawPipe, Upgrader
 from p2p.link import PROTOCOLS, REQUEST_PROTOCOL
-from p2p.transport import Channel
+from p2p.transport import Channel, Direction
 from p2p.yamux import ChannelClosed, StreamClosed
 from primitives.limits import (
     CHANNEL_FRAME_BYTES,
@@ -109,6 +110,14 @@ async def test_garbage_closes_its_connection_and_the_node_goes_on(garbage: bytes
                 assert await closed_by(stream)
         await until(lambda: host.counters().refused_connections.get("handshake") == 1)
         assert await still_serves(host)
+
+
+@pytest.mark.parametrize("before", [b"", b"\x13/multistream/1.0.0\n"])
+async def test_announced_gigabytes_are_not_waited_for(before: bytes) -> None:
+    async with open_node() as host, socket_to(host) as stream:
+        await stream.send_all(before + encode_varint(2**34) + bytes(1000))
+        with trio.fail_after(1):
+            assert await closed_by(stream)
 
 
 async def test_random_bytes_never_hurt() -> None:
@@ -315,6 +324,31 @@ async def test_connection_ends_for_a_message_that_comes_after_the_permission_wen
             stream.write_nowait(frame(b"late"))
             await until(lambda: VILLAIN_ID not in host.links)
         assert host.inbox(Channel.CONSENSUS).receive_nowait() == []
+
+
+async def test_of_two_connections_dialled_at_once_both_ends_keep_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("p2p.dialer._YIELD_S", 0.0)
+    async with open_node(0) as one, open_node(1) as other:
+        smaller, greater = sorted((one, other), key=lambda host: host.peer_id)
+        for _ in range(10):
+            for host, peer in ((one, other), (other, one)):
+                host.set_permitted({peer.peer_id: peer.listen_addresses})
+                host.add_persistent(peer.peer_id)
+            await until(lambda: bool(one.peers() and other.peers()))
+            await trio.sleep(0.1)
+            if smaller.peers()[0].direction is Direction.OUTBOUND:
+                assert greater.peers()[0].direction is Direction.INBOUND
+            ports = [parse_address(info.addresses[0]).port for host in (one, other) for info in host.peers()]
+            connection = smaller.links[greater.peer_id].session
+            await trio.sleep(0.2)
+            assert smaller.links[greater.peer_id].session is connection  # it is stable
+            assert len(ports) == 2
+            for host, peer in ((one, other), (other, one)):
+                host.remove_persistent(peer.peer_id)
+                host.disconnect(peer.peer_id)
+            await until(lambda: not one.links and not other.links)
 
 
 # --- the library's defaults
