@@ -155,6 +155,7 @@ async def attacked(host: Libp2pHost, data: bytes) -> None:
         await trio.sleep(0.3)
     assert await still_serves(host)
     assert router_of(host) is router  # the service was not even restarted
+    assert router.pubsub.manager.is_running
 
 
 @pytest.mark.parametrize(
