@@ -10,7 +10,7 @@ from libp2p.identity.identify.identify import identify_handler_for
 from p2p.libp2p_gossip import GossipHost
 from p2p.libp2p_streams import Connection, StreamPipe
 from p2p.link import ExtraHandler, Paced, PeerLink
-from p2p.yamux import YamuxStream
+from p2p.yamux_stream import YamuxStream
 
 IDENTIFY_PROTOCOL: Final = str(IDENTIFY)
 PING_PROTOCOL: Final = "/ipfs/ping/1.0.0"

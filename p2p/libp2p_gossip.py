@@ -31,7 +31,7 @@ from p2p.hub import GOSSIP_LABEL, Hub
 from p2p.libp2p_streams import Connection, Multistream, StreamPipe
 from p2p.link import PeerLink
 from p2p.transport import Gossip, Message, PeerId, Topic, Verdict
-from p2p.yamux import LOW, StreamClosed, YamuxStream
+from p2p.yamux_stream import LOW, StreamClosed, YamuxStream
 from primitives.errors import DecodeError, DrexError, InvariantViolation, StorageFailure
 from primitives.limits import GOSSIP_PUBLISH_QUEUE, MIB
 

@@ -20,7 +20,7 @@ from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicat
 
 from p2p.link import Paced
 from p2p.transport import PeerId
-from p2p.yamux import StreamClosed, YamuxStream
+from p2p.yamux_stream import StreamClosed, YamuxStream
 from primitives.errors import DecodeError
 from primitives.limits import HANDSHAKE_SECONDS
 

@@ -27,7 +27,8 @@ from p2p.transport import (
     PeerInfo,
     RequestCode,
 )
-from p2p.yamux import LOW, NORMAL, URGENT, SecureChannel, StreamClosed, YamuxSession, YamuxStream
+from p2p.yamux import SecureChannel, YamuxSession
+from p2p.yamux_stream import LOW, NORMAL, URGENT, StreamClosed, YamuxStream
 from primitives.errors import DecodeError, InvariantViolation, StorageFailure
 from primitives.limits import (
     BUDGET_BYTES_BURST,

@@ -20,7 +20,8 @@ from p2p.identity import PeerId, peer_id_from_seed
 from p2p.link import Paced, PeerLink
 from p2p.linked import DialFailed, LinkedTransport
 from p2p.transport import Gossip, Message, Topic, Verdict
-from p2p.yamux import LOW, ChannelClosed, StreamClosed, YamuxStream
+from p2p.yamux import ChannelClosed
+from p2p.yamux_stream import LOW, StreamClosed, YamuxStream
 from primitives.errors import DecodeError
 from primitives.limits import GOSSIP_MAX_BYTES, GOSSIP_PUBLISH_QUEUE
 

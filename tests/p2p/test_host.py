@@ -25,7 +25,8 @@ from p2p.libp2p_streams import Multistream
 from p2p.libp2p_upgrade import RawPipe, Upgrader
 from p2p.link import PROTOCOLS, REQUEST_PROTOCOL
 from p2p.transport import Channel, Direction
-from p2p.yamux import ChannelClosed, StreamClosed
+from p2p.yamux import ChannelClosed
+from p2p.yamux_stream import StreamClosed
 from primitives.limits import (
     CHANNEL_FRAME_BYTES,
     HANDSHAKE_SECONDS,

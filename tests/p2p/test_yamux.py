@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.transport import DisconnectReason
-from p2p.yamux import LOW, NORMAL, URGENT, ChannelClosed, StreamClosed, YamuxSession, YamuxStream
+from p2p.yamux import ChannelClosed, YamuxSession
+from p2p.yamux_stream import LOW, NORMAL, URGENT, StreamClosed, YamuxStream
 from primitives.limits import (
     BUDGET_PINGS_BURST,
     BUDGET_STREAMS_BURST,

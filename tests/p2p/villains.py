@@ -12,7 +12,8 @@ from p2p.addresses import parse_address
 from p2p.libp2p_streams import Multistream
 from p2p.libp2p_upgrade import HandshakeFailed, NoisePipe, Upgrader
 from p2p.linked import LinkedTransport
-from p2p.yamux import NORMAL, ChannelClosed, YamuxSession, YamuxStream
+from p2p.yamux import ChannelClosed, YamuxSession
+from p2p.yamux_stream import NORMAL, YamuxStream
 
 
 @asynccontextmanager
