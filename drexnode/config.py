@@ -93,6 +93,7 @@ class RpcSection:
 
     host: str = _key("127.0.0.1", "Address to listen on.")
     port: int = _key(26650, "Port to listen on; 0: any free one.", low=0, high=65535)
+    max_connections: int = _key(500, "Connections open at one time.", low=1, high=100_000)
     max_body_bytes: int = _key(4 << 20, "Larger bodies are answered 413.", low=1 << 10, high=1 << 28)
     max_batch: int = _key(100, "Calls in one JSON-RPC batch.", low=1, high=10_000)
     max_range: int = _key(256, "Heights or rows in one answer.", low=1, high=10_000)

@@ -35,6 +35,7 @@ from primitives.errors import DrexError
 DEVNET_FILE = "devnet.json"
 WALLETS_FILE = "wallets.json"
 START_TIMEOUT_S = 60.0
+MESH_TIMEOUT_S = 10.0
 DEVNET_HOT_SET_BYTES = 32 << 20
 _POLL_S = 0.1
 
@@ -179,6 +180,16 @@ class Devnet:
                 raise _start_failed(next(iter(waiting.values())), "it is not ready in time")
             if waiting:
                 time.sleep(_POLL_S)
+
+    def wait_mesh(self) -> bool:
+        """Wait until every node is connected to all others; False when some connection takes long."""
+        deadline = time.monotonic() + MESH_TIMEOUT_S
+        others = len(self.nodes) - 1
+        while any(state.peers != others for state in self.status()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def kill(self, node: DevnetNode) -> None:
         """`kill -9`. Raises `DevnetError` DEVNET_NOT_RUNNING."""

@@ -1,4 +1,4 @@
-"""Every metric the node exposes, declared once, in a registry of its own (docs/metrics.md).
+"""Every metric the node exposes, declared once, in a registry of its own (docs/rpc.md, "Metrics").
 
 Names carry the prefix `drex_`; no label ever holds an address, a key or an amount. The event loop is the only
 writer. Buckets are fixed here, so that dashboards and alerts can count on them.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from drexnode.cli.options import ExampleCommand, ExampleGroup, as_output
 from drexnode.cli.output import CliError, note, show_json, show_table
@@ -53,8 +54,16 @@ def command() -> None:
     "--detach", is_flag=True, help="Return when the network runs, instead of keeping it until Ctrl-C."
 )
 @in_folder
+@click.pass_context
 def up(
-    validators: int, full: int, observers: int, base_port: int, demo: bool, detach: bool, folder: Path
+    ctx: click.Context,
+    validators: int,
+    full: int,
+    observers: int,
+    base_port: int,
+    demo: bool,
+    detach: bool,
+    folder: Path,
 ) -> None:
     """Start a network, or the one in DIR again, and keep it running until Ctrl-C."""
     from drexnode.devnet import Devnet
@@ -64,6 +73,7 @@ def up(
         if Devnet.exists(folder):
             devnet = Devnet(folder)
             _refuse_running(devnet)
+            _refuse_other_shape(ctx, devnet)
             note(f"starting the network in {folder} again; `drexnode devnet reset` begins a new one")
         else:
             devnet = Devnet.create(
@@ -73,6 +83,8 @@ def up(
             for node in devnet.nodes:
                 devnet.start(node)
             devnet.wait_started(devnet.nodes, note)
+            if not devnet.wait_mesh():
+                note("not every node is connected to all others yet")
             _introduce(devnet, time.monotonic() - started)
             if demo:
                 _run_demo(devnet)
@@ -92,6 +104,26 @@ def _refuse_running(devnet: Any) -> None:
         message = f"the devnet in {devnet.folder} runs already: {names}"
         hint = f"drexnode devnet status --dir {devnet.folder}, or drexnode devnet down --dir {devnet.folder}"
         raise CliError("DEVNET_RUNNING", message, next=hint)
+
+
+def _refuse_other_shape(ctx: click.Context, devnet: Any) -> None:
+    """A network keeps the shape it was made with: an option that asks for another is an error, not
+    ignored.
+    """
+    roles = [node.role for node in devnet.nodes]
+    made = {
+        "validators": roles.count("validator"),
+        "full": roles.count("full"),
+        "observers": roles.count("observer"),
+        "base_port": devnet.nodes[0].p2p_port,
+    }
+    for name, value in made.items():
+        given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and ctx.params[name] != value:
+            option = f"--{name.replace('_', '-')}"
+            message = f"the network in {devnet.folder} was made with {option} {value}, not {ctx.params[name]}"
+            hint = f"drexnode devnet reset --dir {devnet.folder}, or another --dir"
+            raise CliError("DEVNET_EXISTS", message, next=hint)
 
 
 @contextmanager
@@ -114,7 +146,10 @@ def _introduce(devnet: Any, seconds: float) -> None:
     counts: dict[str, int] = {}
     for node in devnet.nodes:
         counts[node.role] = counts.get(node.role, 0) + 1
-    made = ", ".join(f"{count} {role}{'s' if count > 1 else ''}" for role, count in counts.items())
+    made = ", ".join(
+        f"{count} {'full node' if role == 'full' else role}{'s' if count > 1 else ''}"
+        for role, count in counts.items()
+    )
     click.echo(f"network of {made} runs after {seconds:.1f} s")
     _show_status(devnet)
 

@@ -16,6 +16,8 @@ from drexnode.cli.options import ExampleCommand, a_home
 from drexnode.cli.output import CONFIGURATION, CORRUPT, FAILURE, OK, TRY_AGAIN
 from drexnode.config import ConfigError, NodeConfig, load_config
 
+OPEN_FILES = 65_536
+
 
 @click.command("start", cls=ExampleCommand, example="drexnode start --home node --set rpc.port=26650")
 @a_home
@@ -42,9 +44,20 @@ def run(config: NodeConfig) -> int:
     check_home(config)
     setup_logging(config.log.level, config.log.format, node=config.node.name)
     log = get_logger("start")
+    _raise_open_files()
     code = _run_until_stopped(config)
     log.info("node.stopped", exit_code=code)
     return code
+
+
+def _raise_open_files() -> None:
+    """Take as many descriptors as the system allows: store, peers and RPC share them."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run_until_stopped(config: NodeConfig) -> int:

@@ -10,28 +10,25 @@ import os
 import secrets
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.config import Config, Sockets
-from hypercorn.trio.run import worker_serve
-from hypercorn.utils import wrap_app
+from hypercorn.config import Config
 
 from drexnode.config import ConfigError, RpcSection
 from drexnode.metrics import Metrics
 from drexnode.rpc.api import NodeApi
 from drexnode.rpc.app import RpcApp
+from drexnode.rpc.connections import Connections
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
 
 BACKLOG = 256
 MAX_HEADER_BYTES = 16 * 1024
-KEEP_ALIVE_S = 75
+KEEP_ALIVE_S = 30
 READ_TIMEOUT_S = 90
 GRACE_S = 1.0
-WRITE_TIMEOUT_MS = 10_000
-"""A client that takes none of what it was sent for this long is cut off by the kernel (Linux)."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -39,8 +36,6 @@ def open_socket(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_TIMEOUT_MS)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
@@ -80,17 +75,9 @@ async def serve_rpc(
         listener = open_socket(config.host, config.port)
     app = RpcApp(api, config, metrics, cookie)
     host, port = listener.getsockname()[:2]
-    sockets = Sockets([], [listener], [])
     shown = f"[{host}]" if ":" in host else host
-    async with trio.open_nursery() as nursery:
-        settings = _settings(config)
-        wrapped = wrap_app(app.asgi, settings.wsgi_max_body_size, "asgi")
-        await nursery.start(_serve, wrapped, settings, sockets)
-        task_status.started(f"http://{shown}:{port}")
-
-
-async def _serve(app: Any, settings: Config, sockets: Sockets, *, task_status: TaskStatus[Any]) -> None:
-    await worker_serve(app, settings, sockets=sockets, task_status=task_status)
+    task_status.started(f"http://{shown}:{port}")
+    await Connections(app.asgi, _settings(config), config.max_connections).serve(listener)
 
 
 def _settings(config: RpcSection) -> Config:

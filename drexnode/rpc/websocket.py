@@ -3,7 +3,7 @@
 Events are `drex_subscription` notifications, each with the cursor to go on after it. Nothing is buffered: a
 subscription reads the chain at its own pace, so a slow reader costs the node one block of memory. One that
 takes more than `SLOW_READER_S` for an event is closed with `CLOSE_SLOW`; one that takes nothing at all can't
-be told, and is cut off by the kernel after `WRITE_TIMEOUT_MS` (drexnode/rpc/server.py).
+be told, and is cut off after `WRITE_TIMEOUT_S` (drexnode/rpc/connections.py).
 """
 
 from __future__ import annotations

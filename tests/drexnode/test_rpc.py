@@ -366,6 +366,51 @@ async def test_bytes_that_are_no_http_are_answered_or_closed_and_the_port_goes_o
         assert (await call(url, "drex_blockNumber"))["result"] == 0
 
 
+async def test_connections_above_the_limit_are_closed_and_a_place_that_is_left_is_given_again() -> None:
+    chain = MemoryChain()
+    async with serving(chain, max_connections=2) as url:
+        port = int(url.rsplit(":", 1)[1])
+        held = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
+        third = await trio.open_tcp_stream("127.0.0.1", port)
+        with trio.fail_after(5):
+            assert await closed(third)
+        for stream in held:
+            await stream.aclose()
+        with trio.fail_after(5):
+            assert await until_answered(url)
+
+
+async def closed(stream: trio.SocketStream) -> bool:
+    try:
+        return await stream.receive_some(1) == b""
+    except trio.BrokenResourceError:
+        return True
+    finally:
+        await stream.aclose()
+
+
+async def until_answered(url: str) -> dict[str, Any]:
+    while True:
+        try:
+            return await call(url, "drex_chainId")
+        except httpx.TransportError:
+            await trio.sleep(0.02)
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_up_the_end() -> None:
+    chain = MemoryChain()
+    request = b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
+    head = f"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {len(request)}\r\n\r\n".encode()
+    started = trio.current_time()
+    async with serving(chain) as url:
+        stream = await trio.open_tcp_stream("127.0.0.1", int(url.rsplit(":", 1)[1]))
+        with trio.move_on_after(1):
+            for _ in range(10_000):
+                await stream.send_all(head + request)
+    await stream.aclose()
+    assert trio.current_time() - started < 5
+
+
 async def test_a_failing_store_halts_the_node_and_is_an_internal_error_to_the_caller() -> None:
     chain = MemoryChain()
 

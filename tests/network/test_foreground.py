@@ -76,5 +76,7 @@ def test_a_node_that_cannot_start_stops_the_others_and_its_log_is_the_evidence(t
     assert "DEVNET_START_FAILED: validator-1" in result.stderr
     assert "CONFIG_UNKNOWN_KEY" in result.stderr
     assert Devnet(folder).running() == []
+    other = drexnode("devnet", "up", "--dir", folder, "--validators", "4")
+    assert (other.returncode, "made with --validators 2, not 4" in other.stderr) == (8, True)
     assert drexnode("devnet", "reset", "--dir", folder).returncode == 0
     assert not folder.exists()
