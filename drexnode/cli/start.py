@@ -17,6 +17,17 @@ from drexnode.cli.output import CONFIGURATION, CORRUPT, FAILURE, OK, TRY_AGAIN
 from drexnode.config import ConfigError, NodeConfig, load_config
 
 OPEN_FILES = 65_536
+# What a restart can't mend; every other StorageFailure asks to try again.
+_EXIT_OF_STORAGE = {
+    "STORAGE_CORRUPT": CORRUPT,
+    "STORAGE_LOST_BLOCKS": CORRUPT,
+    "CHAIN_HOLE": CORRUPT,
+    "STORAGE_FOREIGN": CONFIGURATION,
+    "STORAGE_SCHEMA": CONFIGURATION,
+    "JOURNAL_FOREIGN": CONFIGURATION,
+    "WATERMARK_FOREIGN": CONFIGURATION,
+    "WATERMARK_MISSING": CONFIGURATION,
+}
 
 
 @click.command("start", cls=ExampleCommand, example="drexnode start --home node --set rpc.port=26650")
@@ -69,10 +80,11 @@ def _run_until_stopped(config: NodeConfig) -> int:
     try:
         trio.run(_main, config)
     except BaseException as error:
-        failure = _cause(error)
-        if isinstance(failure, KeyboardInterrupt):
+        failure, code = _cause(error), exit_code_of(error)
+        if code == OK:
             return OK
-        code = _exit_code(failure)
+        if isinstance(failure, ConfigError):
+            raise failure from None
         log.error(
             "node.failed", exit_code=code, error=str(failure), exc_info=error if code == FAILURE else None
         )
@@ -117,13 +129,17 @@ def _weight(error: BaseException) -> int:
     return 0 if isinstance(error, DrexError) else 1 if isinstance(error, Exception) else 2
 
 
-def _exit_code(error: BaseException) -> int:
+def exit_code_of(stopped_by: BaseException) -> int:
+    """The documented exit code for what ended a node: the one that matters of a group."""
     from primitives.errors import InvariantViolation, StorageFailure
 
+    error = _cause(stopped_by)
+    if isinstance(error, KeyboardInterrupt):
+        return OK
     if isinstance(error, ConfigError):
         return CONFIGURATION
     if isinstance(error, StorageFailure):
-        return CORRUPT if "CORRUPT" in error.code else TRY_AGAIN
+        return _EXIT_OF_STORAGE.get(error.code, TRY_AGAIN)
     if isinstance(error, InvariantViolation):
         return CORRUPT
     return FAILURE

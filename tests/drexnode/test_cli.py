@@ -15,13 +15,13 @@ import click
 import pytest
 import trio
 
-from drexnode.cli import main, output
+from drexnode.cli import main, output, start
 from drexnode.cli.main import SECTIONS, root
 from drexnode.cli.options import ExampleCommand, ExampleGroup
-from drexnode.config import load_config
+from drexnode.config import ConfigError, load_config
 from drexnode.home import check_home, read_genesis
 from drexnode.version import VERSION
-from primitives.errors import DrexError
+from primitives.errors import DrexError, InvariantViolation, StorageFailure
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving
 
@@ -351,6 +351,21 @@ def test_every_family_of_codes_has_its_exit_code() -> None:
         "SOMETHING": 1,
     }
     assert {code: output.exit_code(DrexError(code, "")) for code in expected} == expected
+
+
+def test_a_node_ends_with_the_code_of_what_stopped_it() -> None:
+    failures = [
+        (StorageFailure("STORAGE_WRITE_FAILED", ""), output.TRY_AGAIN),
+        (StorageFailure("STORAGE_DISK_FULL", ""), output.TRY_AGAIN),
+        (StorageFailure("STORAGE_CORRUPT", ""), output.CORRUPT),
+        (StorageFailure("WATERMARK_MISSING", ""), output.CONFIGURATION),
+        (ConfigError("RPC_PORT_IN_USE", ""), output.CONFIGURATION),
+        (InvariantViolation("BOOKS", ""), output.CORRUPT),
+        (RuntimeError("a bug"), output.FAILURE),
+    ]
+    for failure, code in failures:
+        nested = BaseExceptionGroup("", [KeyboardInterrupt(), ExceptionGroup("", [failure])])
+        assert start.exit_code_of(nested) == code
 
 
 def test_an_error_is_shown_with_code_cause_evidence_and_next_command(

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from drexnode.cli import output
 from drexnode.devnet import Devnet
-from tests.network.net import COMMAND, ENVIRONMENT, drexnode, free_base_port, until
+from tests.network.net import COMMAND, ENVIRONMENT, drexnode, free_base_port, network, until
 
 pytestmark = pytest.mark.network
 SMALL = ("--validators", "1", "--full", "0", "--observers", "0")
@@ -63,6 +64,18 @@ def test_a_network_of_one_validator_shows_the_demo_and_ends_with_its_terminal(
         code = shown.end(number)
     assert code == 0
     assert Devnet(folder).running() == []
+
+
+def test_a_second_start_of_a_home_names_the_taken_port_and_the_first_goes_on(tmp_path: Path) -> None:
+    with network(tmp_path / "net", validators=1, full=0, observers=0) as net:
+        result = drexnode("start", "--home", net.nodes[0].home)
+        assert result.returncode == output.CONFIGURATION
+        assert f"error RPC_PORT_IN_USE: can't listen on 127.0.0.1:{net.nodes[0].rpc_port}" in result.stderr
+        assert "next: drexnode start --set rpc.port=PORT" in result.stderr
+        port = free_base_port(1)
+        locked = drexnode("start", "--home", net.nodes[0].home, "--set", f"rpc.port={port}")
+        assert (locked.returncode, "STORAGE_LOCKED" in locked.stderr) == (output.TRY_AGAIN, True)
+        assert net.transfer()["status"] == "FINAL"
 
 
 def test_a_node_that_cannot_start_stops_the_others_and_its_log_is_the_evidence(tmp_path: Path) -> None:
