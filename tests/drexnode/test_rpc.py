@@ -451,8 +451,9 @@ async def test_metrics_come_as_json_too_and_the_log_level_is_an_admins() -> None
         assert (await call(url, "admin_logLevel", "debug"))["error"]["data"]["code"] == "RPC_UNAUTHORISED"
         admin = {"authorization": f"Bearer {COOKIE}"}
         assert (await call(url, "admin_logLevel", "info", headers=admin))["result"] == "info"
-        wrong = await call(url, "admin_logLevel", "loud", headers=admin)
-        assert wrong["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
+        for level in ("loud", [], {}, None, 1):
+            wrong = await call(url, "admin_logLevel", level, headers=admin)
+            assert wrong["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
 
 
 async def test_open_rpc_describes_every_method_and_each_has_a_summary() -> None:

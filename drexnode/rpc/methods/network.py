@@ -130,9 +130,9 @@ async def get_metrics(context: Context) -> dict[str, list[dict[str, Any]]]:
 
 
 def _level(value: Any, _: Context) -> str:
-    if value not in LEVELS:
+    if not isinstance(value, str) or value not in LEVELS:
         raise invalid_params(f"one of {', '.join(LEVELS)} is expected")
-    return str(value)
+    return value
 
 
 Level = Annotated[str, ParamType(_level, {"enum": list(LEVELS)})]
