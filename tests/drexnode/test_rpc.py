@@ -451,7 +451,8 @@ async def test_metrics_come_as_json_too_and_the_log_level_is_an_admins() -> None
         assert (await call(url, "admin_logLevel", "debug"))["error"]["data"]["code"] == "RPC_UNAUTHORISED"
         admin = {"authorization": f"Bearer {COOKIE}"}
         assert (await call(url, "admin_logLevel", "info", headers=admin))["result"] == "info"
-        for level in ("loud", [], {}, None, 1):
+        levels: tuple[Any, ...] = ("loud", [], {}, None, 1)
+        for level in levels:
             wrong = await call(url, "admin_logLevel", level, headers=admin)
             assert wrong["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
 
