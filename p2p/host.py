@@ -27,7 +27,15 @@ from p2p.libp2p_streams import Multistream
 from p2p.libp2p_upgrade import HandshakeFailed, NoisePipe, Secured, Upgrader
 from p2p.link import PROTOCOLS, REQUEST_PROTOCOL
 from p2p.linked import DialFailed, LinkedTransport
-from primitives.limits import HANDSHAKE_SECONDS, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS, MAX_PEERS
+from primitives.limits import (
+    BUDGET_HANDSHAKES_BURST,
+    BUDGET_HANDSHAKES_PER_SECOND,
+    HANDSHAKE_SECONDS,
+    MAX_HANDSHAKE_ADDRESSES,
+    MAX_HANDSHAKES,
+    MAX_HANDSHAKES_PER_ADDRESS,
+    MAX_PEERS,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +79,7 @@ class Libp2pHost(LinkedTransport):
         }
         gossip_host.protocols = (*PROTOCOLS.values(), REQUEST_PROTOCOL, *self.extras)
         self._handshakes: Counter[str] = Counter()
+        self._budgets: dict[str, TokenBucket] = {}
         self._refusal_logs = TokenBucket(_REFUSAL_LOGS_PER_SECOND, _REFUSAL_LOGS_BURST, trio.current_time())
 
     def _reconnect_all(self) -> None:
@@ -97,6 +106,7 @@ class Libp2pHost(LinkedTransport):
             self._handshakes.total() >= MAX_HANDSHAKES
             or self._handshakes[address.host] >= MAX_HANDSHAKES_PER_ADDRESS
             or len(self.links) >= MAX_PEERS
+            or not self._budget_of(address.host).try_take(1, trio.current_time())
         ):
             self._refused(address, "too_many", "")
             return None
@@ -113,6 +123,16 @@ class Libp2pHost(LinkedTransport):
             if not self._handshakes[address.host]:
                 del self._handshakes[address.host]
         return None
+
+    def _budget_of(self, host: str) -> TokenBucket:
+        """How many handshakes an address may still begin: each costs us about a millisecond of processor."""
+        budget = self._budgets.pop(host, None)
+        if budget is None:
+            budget = TokenBucket(BUDGET_HANDSHAKES_PER_SECOND, BUDGET_HANDSHAKES_BURST, trio.current_time())
+        self._budgets[host] = budget  # the last in order is the last that came
+        if len(self._budgets) > MAX_HANDSHAKE_ADDRESSES:
+            del self._budgets[next(iter(self._budgets))]
+        return budget
 
     def _refused(self, address: Address, reason: str, detail: str, peer: PeerId | None = None) -> None:
         self.hub.refused_connections[reason] += 1

@@ -28,8 +28,11 @@ from p2p.transport import Channel, Direction
 from p2p.yamux import ChannelClosed
 from p2p.yamux_stream import StreamClosed
 from primitives.limits import (
+    BUDGET_HANDSHAKES_BURST,
+    BUDGET_HANDSHAKES_PER_SECOND,
     CHANNEL_FRAME_BYTES,
     HANDSHAKE_SECONDS,
+    MAX_HANDSHAKE_ADDRESSES,
     MAX_HANDSHAKES_PER_ADDRESS,
     MAX_PEER_STREAMS,
     SEND_QUEUE_BYTES,
@@ -352,7 +355,35 @@ async def test_of_two_connections_dialled_at_once_both_ends_keep_the_same(
 # --- the library's defaults
 
 
-async def test_more_than_250_connections_in_a_life_are_accepted() -> None:
+async def test_address_that_begins_handshakes_without_end_is_refused_cheaply() -> None:
+    async with open_node() as host:
+        async with trio.open_nursery() as nursery:
+
+            async def knock() -> None:
+                with suppress(trio.BrokenResourceError):  # the node has hung up already
+                    async with socket_to(host) as stream:
+                        await stream.send_all(b"x")
+                        await stream.send_eof()
+                        await closed_by(stream)
+
+            for _ in range(2 * BUDGET_HANDSHAKES_BURST):
+                nursery.start_soon(knock)
+                await trio.sleep(0.002)
+        await until(lambda: sum(host.counters().refused_connections.values()) == 2 * BUDGET_HANDSHAKES_BURST)
+        refused = host.counters().refused_connections
+        assert refused["handshake"] <= BUDGET_HANDSHAKES_BURST + 2 * BUDGET_HANDSHAKES_PER_SECOND
+        assert refused["too_many"] > 0
+
+
+async def test_addresses_that_are_remembered_are_bounded() -> None:
+    async with open_node() as host:
+        for number in range(MAX_HANDSHAKE_ADDRESSES + 10):
+            host._budget_of(str(number))
+        assert len(host._budgets) == MAX_HANDSHAKE_ADDRESSES
+
+
+async def test_more_than_250_connections_in_a_life_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p.host.BUDGET_HANDSHAKES_PER_SECOND", 1000.0)
     async with open_node() as host:
         permit(host, VILLAIN_ID)
         for number in range(260):

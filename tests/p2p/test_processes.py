@@ -15,7 +15,7 @@ import trio
 import trio.lowlevel
 
 from p2p.host import Libp2pHost
-from p2p.identity import peer_id_from_seed
+from p2p.identity import PeerId, peer_id_from_seed
 from p2p.transport import Channel, DisconnectReason, PeerEventKind, Topic, Verdict
 from primitives.limits import MAX_RESPONSE_BYTES, PING_INTERVAL_SECONDS, PING_MISSES
 from tests.p2p.support import receive, seed, until
@@ -33,10 +33,10 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def child_process(host: Libp2pHost, port: int) -> AsyncIterator[trio.Process]:
+async def child_process(host: Libp2pHost, port: int, *permitted: PeerId) -> AsyncIterator[trio.Process]:
     """Node 1 in its own process, which dials `host`. Killed at the end."""
     command = [sys.executable, "-m", "tests.p2p.peer_process", "1", str(port)]
-    arguments = [host.peer_id, host.listen_addresses[0]]
+    arguments = [host.peer_id, host.listen_addresses[0], *permitted]
     async with trio.open_nursery() as nursery:
         start = partial(trio.run_process, [*command, *arguments], cwd=ROOT, check=False)
         process: trio.Process = await nursery.start(start)
@@ -70,7 +70,7 @@ async def test_messages_requests_and_gossip_pass_between_processes() -> None:
             answer = await host.request(
                 CHILD, "big", b"%d" % MAX_RESPONSE_BYTES, timeout_s=10, max_response_bytes=MAX_RESPONSE_BYTES
             )
-            assert answer == bytes(MAX_RESPONSE_BYTES)
+            assert answer == b"x" * MAX_RESPONSE_BYTES
 
 
 async def test_killed_peer_is_noticed_at_once_and_met_again_after_its_restart() -> None:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import trio
 
 from p2p.addresses import parse_address
+from p2p.identity import PeerId
 from p2p.libp2p_streams import Multistream
 from p2p.libp2p_upgrade import HandshakeFailed, NoisePipe, Upgrader
-from p2p.linked import LinkedTransport
 from p2p.yamux import ChannelClosed, YamuxSession
 from p2p.yamux_stream import NORMAL, YamuxStream
 
 
+class Target(Protocol):
+    """A node as a villain sees it: who it is, where, and what it speaks."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    @property
+    def listen_addresses(self) -> tuple[str, ...]: ...
+
+    @property
+    def extras(self) -> Mapping[str, object]: ...
+
+
 @asynccontextmanager
-async def socket_to(host: LinkedTransport) -> AsyncIterator[trio.SocketStream]:
+async def socket_to(host: Target) -> AsyncIterator[trio.SocketStream]:
     """A bare connection to a node's port."""
     address = parse_address(host.listen_addresses[0])
     async with await trio.open_tcp_stream(address.host, address.port) as stream:
@@ -35,7 +49,7 @@ async def closed_by(stream: trio.SocketStream) -> bool:
 
 
 @asynccontextmanager
-async def noise_to(host: LinkedTransport, seed: bytes) -> AsyncIterator[NoisePipe]:
+async def noise_to(host: Target, seed: bytes) -> AsyncIterator[NoisePipe]:
     """An encrypted pipe to a node, made with the identity of `seed`; the rest is the villain's to write."""
     async with socket_to(host) as stream:
         secured = await Upgrader(seed, lambda peer: None).outbound(stream, host.peer_id)
@@ -43,7 +57,7 @@ async def noise_to(host: LinkedTransport, seed: bytes) -> AsyncIterator[NoisePip
 
 
 @asynccontextmanager
-async def session_to(host: LinkedTransport, seed: bytes) -> AsyncIterator[YamuxSession]:
+async def session_to(host: Target, seed: bytes) -> AsyncIterator[YamuxSession]:
     """A running multiplexer to a node, which opens the streams that an honest peer opens, and reads none."""
     async with noise_to(host, seed) as pipe, trio.open_nursery() as nursery:
         negotiator = Multistream()
@@ -66,7 +80,7 @@ async def open_stream(session: YamuxSession, protocol: str) -> YamuxStream:
     return stream
 
 
-async def is_refused(host: LinkedTransport, seed: bytes) -> bool:
+async def is_refused(host: Target, seed: bytes) -> bool:
     """True if a node hangs up on this identity right after the handshake."""
     try:
         async with noise_to(host, seed) as pipe:
