@@ -20,7 +20,7 @@ from storage.chain_store import open_chain_store
 from storage.integrity import check_open
 from storage.signing_state import Quarantine, open_signing_state
 from storage.verify import verify_store
-from tests.crash.machine import KEY, Home, make_blocks, run_compact, run_create, run_worker
+from tests.crash.machine import KEY, Home, make_blocks, run_compact, run_create, run_in_child, run_worker
 from tests.storage.chains import BUCKETS, CHAIN_ID, Made
 
 BLOCKS = 150
@@ -32,7 +32,7 @@ class Flip:
 
     file: str
     position: int
-    noticed: str | None
+    noticed: str
 
 
 def make_home(folder: Path) -> tuple[Home, list[Made]]:
@@ -57,14 +57,15 @@ def flip_one(home: Home, copy: Path, chance: random.Random) -> Flip:
     position = chance.randrange(_used_bytes(victim))
     data[position] ^= 1 << chance.randrange(8)
     victim.write_bytes(data)
-    noticed = _look(Home(copy))
+    noticed = run_in_child(lambda: _look(Home(copy))).words
     shutil.rmtree(copy)
     flip = Flip(str(victim.relative_to(copy)), position, noticed)
     assert noticed, f"{flip} went unnoticed"
     return flip
 
 
-def _look(home: Home) -> str | None:
+def _look(home: Home) -> str:
+    """What a start and `verify` notice; empty for nothing."""
     try:
         signing = open_signing_state(home.journal, home.watermark, CHAIN_ID, KEY)
         signing.close()
@@ -76,7 +77,7 @@ def _look(home: Home) -> str | None:
         try:
             check_open(store, CHAIN_ID, BUCKETS)
             report = verify_store(store, CHAIN_ID, BUCKETS)
-            return "; ".join((*store.database.recovered, *report.findings)) or None
+            return "; ".join((*store.database.recovered, *report.findings))
         finally:
             store.close()
     except DrexError as error:

@@ -165,6 +165,11 @@ def run_check(home: Home, blocks: Sequence[Made], promised: Sequence[Promise], *
     return _fork(lambda _promise: check(home, blocks, promised, full=full), None)
 
 
+def run_in_child(body: Callable[[], str]) -> Ended:
+    """Run `body` in a child; `words` is what it returned."""
+    return _fork(lambda _promise: body(), None)
+
+
 def run_compact(home: Home) -> None:
     """Run `compact` in a child."""
     ended = _fork(lambda _promise: compact(home), None)
@@ -177,7 +182,9 @@ def run_create(home: Home) -> None:
     assert ended.code == 0, ended.words
 
 
-def _fork(body: Callable[[Callable[[Promise], None]], None], kill_after: float | None) -> Ended:
+def _fork(body: Callable[[Callable[[Promise], None]], str | None], kill_after: float | None) -> Ended:
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("this process has threads (has it opened LevelDB?): a fork of it would hang")
     told, tell = os.pipe()
     heard, say = os.pipe()
     child = os.fork()
@@ -200,10 +207,11 @@ def _fork(body: Callable[[Callable[[Promise], None]], None], kill_after: float |
     return Ended(os.waitstatus_to_exitcode(status), tuple(promises), words)
 
 
-def _be_child(body: Callable[[Callable[[Promise], None]], None], tell: int, say: int) -> None:
+def _be_child(body: Callable[[Callable[[Promise], None]], str | None], tell: int, say: int) -> None:
     code = 0
     try:
-        body(lambda promise: _write_line(tell, promise))
+        words = body(lambda promise: _write_line(tell, promise))
+        os.write(say, (words or "").encode())
     except DrexError as error:
         os.write(say, str(error).encode())
         code = EXIT_STORAGE

@@ -1,0 +1,66 @@
+"""Crashes, flipped bits and full disks, in small numbers; the long runs are the same commands.
+
+Each runs as a process of its own, because it forks and must never have opened LevelDB itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import failpoints
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> str:
+    """Run a module of this folder; what it printed. Fails when it fails, or takes more than two minutes."""
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_thirty_kills_at_random_moments_lose_nothing() -> None:
+    assert "30 kills at random moments" in run("tests.crash.kill_loop", "--count", "30", "--seed", "11")
+
+
+def test_a_death_at_every_fail_point_loses_nothing() -> None:
+    points = 2 * len(failpoints.NAMES)
+    words = run("tests.crash.kill_loop", "--count", "0", "--points", str(points), "--seed", "12")
+    assert f"{points} deaths at fail points" in words
+
+
+def test_one_flipped_bit_in_any_file_is_noticed() -> None:
+    assert "40 flips, all noticed" in run("tests.crash.bit_flips", "--count", "40", "--seed", "13")
+
+
+def test_a_fail_point_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="none of the fail points"):
+        failpoints.arm("commit.befor_write")
+    failpoints.arm("")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB."""
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=6m", "none", str(disk)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"mounting a small tmpfs is not permitted here: {done.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_stops_the_node_and_loses_nothing(small_disk: Path) -> None:
+    assert "nothing lost" in run("tests.crash.full_disk", "--disk", str(small_disk))
