@@ -37,6 +37,7 @@ WALLETS_FILE = "wallets.json"
 START_TIMEOUT_S = 60.0
 MESH_TIMEOUT_S = 10.0
 DEVNET_HOT_SET_BYTES = 32 << 20
+PORT_RELEASE_S = 3.0
 _POLL_S = 0.1
 
 
@@ -158,7 +159,7 @@ class Devnet:
         """Start one node. Raises `DevnetError` DEVNET_RUNNING, DEVNET_PORT_IN_USE."""
         if node.process is not None:
             raise DevnetError("DEVNET_RUNNING", f"{node.name} runs already", name=node.name)
-        check_ports(node.name, node.p2p_port, node.rpc_port)
+        check_ports(node.name, node.p2p_port, node.rpc_port, wait_s=PORT_RELEASE_S)
         return start_process(node.home)
 
     def wait_started(self, nodes: list[DevnetNode], report: Callable[[str], None]) -> None:
@@ -237,18 +238,29 @@ def _read_nodes(folder: Path) -> list[DevnetNode]:
         raise DevnetError("DEVNET_UNREADABLE", f"{path} is not a devnet's file", path=str(path)) from None
 
 
-def check_ports(name: str, *ports: int) -> None:
-    """Try to bind each port. Raises `DevnetError` DEVNET_PORT_IN_USE and names port and node."""
+def check_ports(name: str, *ports: int, wait_s: float = 0.0) -> None:
+    """Try to bind each port, for `wait_s` at most: the threads of a killed process may hold its sockets a
+    moment longer than it lives. Raises `DevnetError` DEVNET_PORT_IN_USE and names port and node."""
+    deadline = time.monotonic() + wait_s
     for port in ports:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                why = "in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
-                message = f"port {port} of {name} is {why}"
-                hint = "drexnode devnet down, or drexnode devnet up --base-port PORT"
-                raise DevnetError("DEVNET_PORT_IN_USE", message, port=port, node=name, next=hint) from None
+        while (error := _bind_error(port)) is not None:
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                continue
+            why = "in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
+            message = f"port {port} of {name} is {why}"
+            hint = "drexnode devnet down, or drexnode devnet up --base-port PORT"
+            raise DevnetError("DEVNET_PORT_IN_USE", message, port=port, node=name, next=hint)
+
+
+def _bind_error(port: int) -> OSError | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error
+    return None
 
 
 def node_state(node: DevnetNode) -> NodeState:

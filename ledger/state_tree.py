@@ -33,6 +33,7 @@ _OUTPUT, _BALANCE = OUTPUT[0], BALANCE[0]
 BUCKET_COUNTS = tuple(TREE_ARITY**power for power in range(1, 6))
 
 _GROUP_BYTES = TREE_ARITY * HASH_BYTES
+_EMPTY_GROUP = bytes(_GROUP_BYTES)  # has no page
 
 _hash_key = tagged_hasher("drex/key")
 _hash_value = tagged_hasher("drex/value")
@@ -56,7 +57,7 @@ class TreePatch:
     base_root: bytes
     root: bytes
     pages: Mapping[bytes, bytes | None]
-    groups: Mapping[bytes, bytes]
+    groups: Mapping[bytes, bytes | None]
     digests: tuple[Mapping[int, bytes], ...]
 
     def page_writes(self) -> Iterator[tuple[bytes, bytes | None]]:
@@ -142,7 +143,7 @@ class StateTree:
             if done >= updates_per_slice:
                 done = 0
                 yield
-        groups: dict[bytes, bytes] = {}
+        groups: dict[bytes, bytes | None] = {}
         levels = yield from self._regroup(digests, groups, updates_per_slice)
         return TreePatch(base_root, levels[-1].get(0, base_root), work.pages, groups, levels)
 
@@ -201,7 +202,7 @@ class StateTree:
         return edits
 
     def _regroup(
-        self, digests: dict[int, bytes], groups: dict[bytes, bytes], updates_per_slice: int
+        self, digests: dict[int, bytes], groups: dict[bytes, bytes | None], updates_per_slice: int
     ) -> Slices[tuple[dict[int, bytes], ...]]:
         """Carry changed bucket digests (ascending by index) up to the root; returns those of every level
         and fills `groups` with the pages of the lowest."""
@@ -211,7 +212,7 @@ class StateTree:
             for done, (group, content) in enumerate(_changed_nodes(self._levels[level], digests), 1):
                 parents[group] = _hash_node(content)
                 if level == 0:
-                    groups[group_page_key(group)] = content
+                    groups[group_page_key(group)] = None if content == _EMPTY_GROUP else content
                 if done % (4 * updates_per_slice) == 0:
                     yield
             levels.append(digests := parents)
@@ -232,13 +233,12 @@ class StateTree:
 
 def _open_levels(bucket_count: int, pages: PageStore) -> list[bytearray]:
     """The digests of every level from the buckets up; the last level is the root alone."""
-    empty_group = bytes(_GROUP_BYTES)
     contents: list[bytes] = []
     for group in range(bucket_count // TREE_ARITY):
         page = pages.load(group_page_key(group))
         if page is not None and len(page) != _GROUP_BYTES:
             raise InvariantViolation("TREE_PAGE", f"group page {group} has {len(page)} bytes")
-        contents.append(empty_group if page is None else page)
+        contents.append(_EMPTY_GROUP if page is None else page)
     levels = [bytearray(b"".join(contents))]
     while len(levels[-1]) > HASH_BYTES:
         levels.append(_parents(levels[-1]))

@@ -7,8 +7,9 @@ named, never an exception; nothing is repaired here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ledger.block import tx_root
 from ledger.state import BALANCE, OUTPUT
@@ -38,6 +39,8 @@ from storage.layout import (
 from storage.queries import ChainQueries, StoredBlock
 from storage.tables import damaged_parts
 
+GenesisOutputs = Mapping[bytes, tuple[bytes, bytes]]
+"""Outpoint (txid, index as 4 bytes) → lock, asset."""
 ValidatorsAt = Callable[[int], ValidatorSet]
 Progress = Callable[[str, int], None]
 
@@ -69,15 +72,17 @@ def verify_store(
     *,
     validators_at: ValidatorsAt | None = None,
     verify: Verify | None = None,
+    genesis_outputs: GenesisOutputs = MappingProxyType({}),
     progress: Progress = lambda _what, _count: None,
 ) -> Report:
     """Scan everything as of the applied tip. Certificates' signatures are checked when `validators_at` (the
-    set that decides a height) and `verify` are given. Blocking; reads all data, keeps index sizes in RAM.
+    set that decides a height) and `verify` are given; `genesis_outputs` are those no transaction made.
+    Blocking; reads all data, keeps index sizes in RAM.
 
     Raises nothing for damage: what could not be read is a finding.
     """
     report = Report()
-    scan = _Scan(store, chain_id, report, progress)
+    scan = _Scan(store, chain_id, report, progress, genesis_outputs)
     parts: tuple[Callable[[], None], ...] = (
         lambda: scan.blocks(validators_at, verify),
         lambda: scan.state(bucket_count),
@@ -93,7 +98,14 @@ def verify_store(
 
 
 class _Scan:
-    def __init__(self, store: ChainStore, chain_id: bytes, report: Report, progress: Progress) -> None:
+    def __init__(
+        self,
+        store: ChainStore,
+        chain_id: bytes,
+        report: Report,
+        progress: Progress,
+        genesis_outputs: GenesisOutputs,
+    ) -> None:
         self._store = store
         self._view = store.state.view
         self._queries = ChainQueries(store, chain_id)
@@ -102,7 +114,7 @@ class _Scan:
         self._progress = progress
         self._expected_history = 0
         self._expected_references = 0
-        self._locks: dict[bytes, tuple[bytes, bytes]] = {}  # output key -> lock, asset: of all ever made
+        self._locks = dict(genesis_outputs)  # of all outputs ever made and not yet spent
 
     def blocks(self, validators_at: ValidatorsAt | None, verify: Verify | None) -> None:
         """Headers, parents, bodies, roots over wtxids, certificates, and each transaction's index rows."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ledger.state_tree import StateTree
 from primitives.errors import DrexError, InvariantViolation, StorageFailure
 from primitives.keys import PublicKey
 from primitives.validators import ValidatorSet
@@ -29,7 +30,7 @@ from storage.layout import (
     after,
 )
 from storage.leveldb import Batch
-from storage.verify import Report, verify_store
+from storage.verify import RamPages, Report, verify_store
 from tests.storage.chains import BUCKETS, CHAIN_ID, SyntheticChain, commit
 
 
@@ -200,3 +201,14 @@ def test_errors_carry_code_and_next_command(folder: Path) -> None:
         start(folder)
     assert caught.value.code == "STORAGE_CORRUPT"
     assert "drexnode verify" in caught.value.message
+
+
+def test_a_group_of_buckets_that_became_empty_leaves_no_page() -> None:
+    """Found by scanning a network's stores: the tree kept a page of zeros that a tree built anew has not."""
+    pages = RamPages()
+    tree = StateTree(BUCKETS, pages)
+    for change in ((None, b"1"), (b"1", None)):
+        patch = tree.apply({b"s" + b"BRL": change})
+        pages.take(patch)
+        tree.commit(patch)
+    assert len(pages) == 0
