@@ -276,4 +276,5 @@ class ConsensusDriver:
             self._metrics.sign_refused_total.labels(error.code).inc()
             return inp.SigningFailed(token, error.code)
         self._metrics.sign_seconds.observe(monotonic() - begin)
+        _log.debug("vote.durable", height=record.height, round=record.round, step=record.step)
         return inp.VoteSigned(token, signature)
