@@ -1,0 +1,165 @@
+"""One `fuzz_one(data)` per decoder: any bytes give a value, or the documented error, and nothing else.
+
+Plain functions, so they run under atheris, under Hypothesis and in the loop of `python -m tests.fuzz`. A
+target also checks what must hold of whatever decodes: its canonical encoding is the very bytes it came from,
+and the rules raise only `InvalidTransaction`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ledger.apply import apply_transaction
+from ledger.block import decode_block, decode_finalized, encode_block, encode_finalized
+from ledger.checks import check_stateless, verify_signatures
+from ledger.genesis import decode_genesis, encode_genesis
+from ledger.locks import Condition, check_condition
+from ledger.state import StateView
+from ledger.state_proof import decode_proof
+from ledger.transaction import decode_transaction
+from primitives.address import decode_address, encode_address
+from primitives.block import decode_header
+from primitives.certificate import decode_certificate
+from primitives.codec import decode, encode
+from primitives.errors import DecodeError, InvalidTransaction
+from primitives.keys import verify_many
+from primitives.units import format_amount, parse_amount
+from tests.ledger.chain import Chain, devnet
+from tests.ledger.world import CHAIN_ID, World
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+_WORLD = World.genesis()
+
+
+class Target(NamedTuple):
+    """A decoder under test, and where mutation begins."""
+
+    fuzz_one: Callable[[bytes], None]
+    corpus: Callable[[], list[bytes]]
+
+
+def fuzz_transaction(data: bytes) -> None:
+    """Bytes → transaction → static rules → signatures → the state's rules."""
+    with contextlib.suppress(DecodeError):
+        transaction = decode_transaction(data, CHAIN_ID)
+        _same(encode((transaction.body, transaction.witness)), data)
+        view = StateView(_WORLD.state)
+        try:
+            check_stateless(transaction)
+            apply_transaction(view, transaction, _WORLD.context)
+            verify_signatures(transaction, verify_many)
+        except InvalidTransaction as error:
+            if not error.code.startswith("TX_"):
+                raise
+
+
+def fuzz_condition(data: bytes) -> None:
+    """Bytes → condition → its bounds."""
+    with contextlib.suppress(DecodeError, InvalidTransaction):
+        condition: Condition = decode(data, Condition, max_bytes=65_536)  # type: ignore[arg-type]
+        check_condition(condition)
+
+
+def fuzz_header(data: bytes) -> None:
+    """Bytes → block header."""
+    with contextlib.suppress(DecodeError):
+        _same(encode(decode_header(data)), data)
+
+
+def fuzz_certificate(data: bytes) -> None:
+    """Bytes → commit certificate."""
+    with contextlib.suppress(DecodeError):
+        _same(encode(decode_certificate(data)), data)
+
+
+def fuzz_block(data: bytes) -> None:
+    """Bytes → block."""
+    with contextlib.suppress(DecodeError):
+        _same(encode_block(decode_block(data, CHAIN_ID)), data)
+
+
+def fuzz_finalized(data: bytes) -> None:
+    """Bytes → block and certificate."""
+    with contextlib.suppress(DecodeError):
+        _same(encode_finalized(decode_finalized(data, CHAIN_ID)), data)
+
+
+def fuzz_genesis(data: bytes) -> None:
+    """Bytes → genesis document."""
+    with contextlib.suppress(DecodeError):
+        _same(encode_genesis(decode_genesis(data)), data)
+
+
+def fuzz_proof(data: bytes) -> None:
+    """Bytes → state proof."""
+    with contextlib.suppress(DecodeError):
+        decode_proof(data)
+
+
+def fuzz_address(data: bytes) -> None:
+    """Text → lock → the same text."""
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(DecodeError):
+        _same(encode_address("drex", decode_address("drex", text)).encode(), text.lower().encode())
+
+
+def fuzz_amount(data: bytes) -> None:
+    """Text → amount → text that reads as the same amount."""
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(DecodeError):
+        amount = parse_amount(text, 2)
+        if parse_amount(format_amount(amount, 2), 2) != amount:
+            raise AssertionError(f"{text!r} does not survive")
+
+
+def _same(encoded: bytes, data: bytes) -> None:
+    if encoded != data:
+        raise AssertionError(f"decoded bytes re-encode differently: {data.hex()}")
+
+
+def _vector_bytes(name: str) -> list[bytes]:
+    records = json.loads((VECTORS / f"{name}.json").read_text())["transactions"]
+    return [bytes.fromhex(record["hex"]) for record in records if "hex" in record]
+
+
+def _transactions() -> list[bytes]:
+    return [*_vector_bytes("transactions_valid"), *_vector_bytes("transactions_invalid")]
+
+
+def _locks() -> list[dict[str, str]]:
+    locks: list[dict[str, str]] = json.loads((VECTORS / "locks.json").read_text())["locks"]
+    return locks
+
+
+def _addresses() -> list[bytes]:
+    return [lock["addresses"][0].encode() for lock in _locks()]
+
+
+def _blocks() -> list[bytes]:
+    chain = Chain()
+    return [encode_block(chain.extend()), encode_block(chain.extend(chain.emission(5)))]
+
+
+def _headers() -> list[bytes]:
+    return [bytes.fromhex(json.loads((VECTORS / "blocks.json").read_text())["header"]["encoded"])]
+
+
+TARGETS: dict[str, Target] = {
+    "transaction": Target(fuzz_transaction, _transactions),
+    "condition": Target(fuzz_condition, lambda: [bytes.fromhex(lock["condition"]) for lock in _locks()]),
+    "header": Target(fuzz_header, _headers),
+    "certificate": Target(fuzz_certificate, lambda: [encode([1, 7, 0, bytes(32), [[0, bytes(64)]]])]),
+    "block": Target(fuzz_block, _blocks),
+    "finalized": Target(
+        fuzz_finalized,
+        lambda: [b"\x92" + block + encode([1, 7, 0, bytes(32), [[0, bytes(64)]]]) for block in _blocks()],
+    ),
+    "genesis": Target(fuzz_genesis, lambda: [encode_genesis(devnet())]),
+    "proof": Target(fuzz_proof, lambda: [b"\x90", encode([1, [], [], b""])]),
+    "address": Target(fuzz_address, _addresses),
+    "amount": Target(fuzz_amount, lambda: [b"100.00", b"0.01", b"92233720368547758.07"]),
+}
