@@ -60,6 +60,7 @@ INTEGRITY_PARENTS = 64  # blocks below the tip checked at every start
 MAX_FINDINGS = 100
 CURSOR_VIEWS = 16  # past heights whose state is held for the cursors that were given out there
 MAX_SPENDER_SEARCH = 1000  # entries of a lock's history read to say who spent an output
+STORAGE_READS_PER_SLICE = 256  # state entries read between two breaths
 STORAGE_ROWS_PER_SLICE = 512  # about 0.3 ms between two breaths of the event loop
 
 # --- state tree

@@ -13,7 +13,7 @@ thread once the certificate is there, `apply` back on the owner's thread. All el
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,15 +138,14 @@ class ChainStore:
         self._check_continues(block, patch)
         keys = sorted(delta.changes)
         yield
-        outputs = output_changes(delta.changes, keys)
-        yield
-        books = next_books(self._books, delta.changes, outputs, self.state)
-        yield
+        outputs = yield from output_changes(delta.changes, keys)
+        books = yield from next_books(self._books, delta.changes, outputs, self.state)
         batch = self.database.batch()
-        count = yield from _in_slices(batch, [(STATE + key, delta.changes[key][1]) for key in keys])
+        count = yield from _in_slices(batch, ((STATE + key, delta.changes[key][1]) for key in keys))
         count += yield from _put_unspent(batch, outputs)
         pages = dict(patch.page_writes())
-        count += yield from _in_slices(batch, [(PAGE + key, pages[key]) for key in sorted(pages)])
+        yield
+        count += yield from _in_slices(batch, ((PAGE + key, pages[key]) for key in sorted(pages)))
         rows = yield from index_rows(block, delta.changes)
         count += yield from _put_indexes(batch, rows)
         for asset, amount in books.items():
@@ -295,31 +294,40 @@ def _put_content(batch: Batch, block: Block) -> None:
 
 
 def _put_unspent(batch: Batch, outputs: OutputChanges) -> Slices[int]:
-    gone = sorted(unspent_row(key, value) for key, value in outputs.gone)
-    yield
-    made = sorted(unspent_row(key, value) for key, value in outputs.made)
-    yield
-    count = yield from _in_slices(batch, [(key, None) for key in gone])
-    return count + (yield from _in_slices(batch, [(key, b"") for key in made]))
+    gone = yield from _unspent_rows(outputs.gone)
+    made = yield from _unspent_rows(outputs.made)
+    count = yield from _in_slices(batch, ((key, None) for key in gone))
+    return count + (yield from _in_slices(batch, ((key, b"") for key in made)))
+
+
+def _unspent_rows(entries: Sequence[tuple[bytes, bytes]]) -> Slices[list[bytes]]:
+    rows: list[bytes] = []
+    for start in range(0, len(entries), STORAGE_ROWS_PER_SLICE):
+        rows += [unspent_row(key, value) for key, value in entries[start : start + STORAGE_ROWS_PER_SLICE]]
+        yield
+    rows.sort()
+    return rows
 
 
 def _put_indexes(batch: Batch, rows: IndexRows) -> Slices[int]:
     count = 0
     for part in (rows.transactions, rows.history, rows.references):
         part.sort()
+        yield
         count += yield from _in_slices(batch, part)
     return count
 
 
-def _in_slices(batch: Batch, rows: Sequence[tuple[bytes, bytes | None]]) -> Slices[int]:
+def _in_slices(batch: Batch, rows: Iterable[tuple[bytes, bytes | None]]) -> Slices[int]:
     """Put each (key, value), or delete the key when the value is None. The rows come in key order, which
     LevelDB takes twice as fast."""
     put, delete = batch.put, batch.delete
-    for start in range(0, len(rows), STORAGE_ROWS_PER_SLICE):
-        for key, value in rows[start : start + STORAGE_ROWS_PER_SLICE]:
-            if value is None:
-                delete(key)
-            else:
-                put(key, value)
-        yield
-    return len(rows)
+    count = 0
+    for count, (key, value) in enumerate(rows, 1):
+        if value is None:
+            delete(key)
+        else:
+            put(key, value)
+        if count % STORAGE_ROWS_PER_SLICE == 0:
+            yield
+    return count
