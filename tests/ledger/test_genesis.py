@@ -52,6 +52,7 @@ from ledger.supply import read_supply
 from ledger.votes import read_validators
 from primitives.errors import DecodeError
 from primitives.hashing import ZERO_HASH, tagged_hash
+from scripts.make_devnet_genesis import open_devnet
 from tests.ledger.chain import Chain, Pages, devnet, lock, wallet
 from tests.ledger.test_state_tree import naive_root
 
@@ -76,6 +77,10 @@ def test_the_shipped_documents_are_valid_and_follow_the_schema() -> None:
         jsonschema.validate(document_to_json(document), genesis.schema())
     with pytest.raises(KeyError):
         genesis.named_genesis("schema")
+
+
+def test_the_shipped_devnet_is_what_its_script_writes() -> None:
+    assert genesis.named_genesis("devnet") == open_devnet(4)
 
 
 def test_the_chain_id_is_the_hash_of_the_canonical_array() -> None:
