@@ -3,7 +3,7 @@
     .venv/bin/python -m scripts.bench.ledger [--transactions 20000] [--repeat 3]
 
 Plain transfers (one input, two outputs, one key) of retail money, each from another wallet to another, on a
-state in a dictionary, in blocks. The best of the repeats counts; the machine's other work only makes it slower.
+state in a dictionary, in blocks. The best of the repeats counts; other work only makes it slower.
 """
 
 from __future__ import annotations

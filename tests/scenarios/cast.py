@@ -24,7 +24,7 @@ from consensus.messages import (
 )
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate, commit_sighash, vote_domain
-from primitives.keys import SigningKey, verify
+from primitives.keys import PublicKey, SigningKey, verify
 from primitives.validators import ValidatorSet
 
 CHAIN = hashlib.sha256(b"scenario chain").digest()
@@ -68,7 +68,9 @@ class Cast:
     def use_set(self, epoch: int, members: Sequence[str]) -> None:
         """The validator set from now on."""
         self.names = sorted(members)
-        self.validators = ValidatorSet(epoch, tuple(self.keys[name].public_key for name in self.names))
+        self.validators = ValidatorSet(
+            epoch, tuple(PublicKey(self.keys[name].public_key) for name in self.names)
+        )
         self.domain = vote_domain(CHAIN, self.validators.hash)
 
     def index(self, name: str) -> int:
@@ -215,8 +217,8 @@ class MessageWords:
         header = cast.block(self.block, self.height, self.author)
         if self.kind == "PROPOSAL":
             return self._proposal(index, header)
-        kind = {"PREPARE": Prepare, "COMMIT": Commit}[self.kind]
-        return kind(self.height, self.round, index, NO_SIGNATURE, block_id(header))
+        fields = (self.height, self.round, index, NO_SIGNATURE, block_id(header))
+        return Prepare(*fields) if self.kind == "PREPARE" else Commit(*fields)
 
     def _proposal(self, index: int, header: BlockHeader) -> Proposal:
         changes = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ FILES = sorted(FOLDER.glob("*.txt"))
 def play(scenario: Scenario) -> None:
     """Run a dialogue: every effect expected comes, in its order, and no other."""
     stage = scenario.settings.get("stage", "engine")
-    bench = {"engine": Bench, "cluster": ClusterBench, "ballot": BallotBench}[stage](scenario)
+    benches: dict[str, Callable[[Scenario], Bench | ClusterBench | BallotBench]] = {
+        "engine": Bench,
+        "cluster": ClusterBench,
+        "ballot": BallotBench,
+    }
+    bench = benches[stage](scenario)
     for step in scenario.steps:
         if step.kind == "=":
             bench.check(step)

@@ -68,7 +68,7 @@ class Oracle:
     def on_decide(
         self, node: int, block: dict[str, Any], certificate: dict[str, Any], members: list[bytes]
     ) -> None:
-        """An honest node decides `block` (header fields) with this certificate; `members` is the height's set."""
+        """An honest node decides `block` (header fields); `members` is the height's set."""
         if node in self.villains:
             return
         height = block["fields"][1]

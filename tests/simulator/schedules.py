@@ -193,7 +193,7 @@ def churn(stage: Stage) -> None:
 
 
 def hidden_decision(stage: Stage) -> None:
-    """Only one validator sees the COMMITs; it decides and is cut off. The others must not decide otherwise."""
+    """One validator alone sees the COMMITs, decides and is cut off. The others must not decide otherwise."""
     world, victim = stage.world, stage.nodes[0]
     height = world.random.randrange(1, 4)
 
