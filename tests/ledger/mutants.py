@@ -200,7 +200,7 @@ MUTANTS = (
     ),
     Mutant(
         "e-money is backed when its reserve is re-pointed",
-        "ledger.acts",
+        "ledger.acts_assets",
         "    check_backing(view, act.asset, record)",
         "    pass",
         BACKED,
