@@ -122,7 +122,9 @@ def check(home: Home, blocks: Sequence[Made], promised: Sequence[Promise], *, fu
         assert tree.root == blocks[height].block.header.state_root
     if full:
         report = verify_store(store, CHAIN_ID, BUCKETS)
-        assert report.is_clean, report.findings
+        # the note is not synced, so a power cut may tear it; it only ever warns of a tip below it
+        findings = [finding for finding in report.findings if not finding.startswith("the note of")]
+        assert not findings, findings
     store.close()
 
 

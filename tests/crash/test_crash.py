@@ -41,6 +41,13 @@ def test_one_flipped_bit_in_any_file_is_noticed() -> None:
     assert "40 flips, all noticed" in run("tests.crash.bit_flips", "--count", "40", "--seed", "13")
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the recorder needs a C compiler")
+def test_a_power_cut_after_any_write_loses_nothing_and_nothing_is_promised_unsynced() -> None:
+    words = run("tests.crash.power_cuts", "--count", "40", "--seed", "14")
+    assert "votes and 120 final blocks were synced before they were promised" in words
+    assert "40 crash images" in words
+
+
 def test_a_fail_point_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="none of the fail points"):
         failpoints.arm("commit.befor_write")
