@@ -238,9 +238,6 @@ MEMPOOL_FINALISED_PER_SLICE = 100
 MEMPOOL_RECHECK_BLOCKS = 10  # an entry is checked again after this many blocks
 MAX_REJECTIONS = 50_000
 REJECTION_MEMORY_MS = 60 * 60 * 1000
-MAX_ORPHANS = 2_000  # transactions that wait for one they build on
-MAX_ORPHAN_BYTES = 4 * MIB
-ORPHAN_MEMORY_MS = 10_000
 
 # --- admission of transactions (drexnode/admission.py)
 BODIES_KEPT = 16_384  # recently seen transactions beside the pool

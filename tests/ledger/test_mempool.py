@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ledger.build import build_body, make_output
 from ledger.mempool import AddReport, Mempool, MempoolLimits, NewEntry
-from ledger.orphans import Orphans
 from ledger.payloads import Freeze, Kind, Unfreeze, ValidatorVote, VoteOperation
 from ledger.quota import UNKNOWN_SHARE, VALIDATORS_SHARE, charged_to
 from ledger.refusals import Refusals, Rejection
@@ -322,34 +321,6 @@ def test_refusals_are_bounded_and_the_latest_answer_counts() -> None:
     latest = refusals.latest_of(witnesses[0].txid)
     assert latest is not None
     assert latest.code == "TX_3"
-
-
-# --- orphans
-
-
-def test_an_orphan_is_given_back_when_its_parent_arrives() -> None:
-    parent = tx(point("p"), outputs=2)
-    children = [tx(parent.outpoint(place)) for place in range(2)]
-    orphans = Orphans()
-    for child in children:
-        orphans.hold(child, parent.txid, 0)
-    assert sorted(orphans.take([point("q").txid, parent.txid]), key=lambda item: item.wtxid) == sorted(
-        children, key=lambda item: item.wtxid
-    )
-    assert (len(orphans), orphans.take([parent.txid])) == (0, [])
-
-
-def test_orphans_are_bounded_by_count_bytes_and_time() -> None:
-    waiting = [tx(point(str(number))) for number in range(5)]
-    few = Orphans(max_count=2)
-    small = Orphans(max_bytes=waiting[0].size * 2)
-    for orphans in (few, small):
-        for number, transaction in enumerate(waiting):
-            orphans.hold(transaction, bytes(32), number)
-        assert len(orphans) == 2
-        assert orphans.forget(9_999) == []
-        assert orphans.forget(10_003) == waiting[3:4]
-        assert orphans.take([bytes(32)]) == waiting[4:]
 
 
 # --- whose room
