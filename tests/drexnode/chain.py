@@ -109,14 +109,15 @@ class Chain:
         ]
         self._serial = 0
 
-    def transfers(self, count: int) -> list[Transaction]:
-        """Signed transfers from alice to bob, each of one coin, with change that is spent again later."""
+    def transfers(self, count: int, note: bytes = b"") -> list[Transaction]:
+        """Signed transfers from alice to bob, each of one coin, with change that is spent again later.
+        Both outputs carry `note`."""
         made = []
         alice, bob = key("alice"), key_lock(key("bob").public_key)
         for _ in range(count):
             coin, amount = self._coins.pop(0)
-            outputs = [make_output(BANK_A_DVT, 1, bob)]
-            outputs.append(make_output(BANK_A_DVT, amount - 1, key_lock(alice.public_key)))
+            outputs = [make_output(BANK_A_DVT, 1, bob, note)]
+            outputs.append(make_output(BANK_A_DVT, amount - 1, key_lock(alice.public_key), note))
             body = build_body(Kind.TRANSFER, [coin], outputs)
             transaction = build_transaction(body, self.finalizer.chain_id, [alice])
             self._coins.append((transaction.outpoint(1), amount - 1))

@@ -113,13 +113,13 @@ async def test_the_validator_set_is_followed_through_a_change(tmp_path: Path) ->
 
 async def test_a_block_larger_than_one_answer_is_put_together(tmp_path: Path) -> None:
     network = MemoryNetwork()
-    document = genesis_document(outputs=3000)
+    document = genesis_document(outputs=1000)
     async with (
         open_follower(network, "full", tmp_path / "a", document, role="full") as full,
         open_follower(network, "observer", tmp_path / "b", document) as observer,
     ):
         chain = Chain(full.finalizer, document)
-        block, executed = chain.build(chain.transfers(2500))
+        block, executed = chain.build(chain.transfers(1000, note=bytes(256)))
         assert sum(transaction.size for transaction in block.block.transactions) > 600_000
         await full.finalizer.finalize(block, executed)
         await chain.grow(2)
