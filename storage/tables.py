@@ -18,8 +18,10 @@ _FILTER_KEY = b"filter."
 
 
 def damaged_parts(folder: Path) -> list[str]:
-    """A sentence for every table of a database whose forgiven parts are damaged. Files that a running
-    database removes meanwhile are skipped."""
+    """A sentence for every table of a database whose forgiven parts are damaged.
+
+    Best before the database is opened: a compaction may replace a damaged table by a sound one. Files that a
+    running database removes meanwhile are skipped."""
     findings = []
     for path in sorted(folder.glob("*.ldb")):
         try:
