@@ -149,6 +149,7 @@ def main(rounds: int, seed: int, transactions: int) -> None:
             begin = time.monotonic()
             for node in net.nodes:
                 net.devnet.start(node)
+            until("validator-0 answers", lambda: net.height("validator-0") is not None, 60)
             net.transfer(timeout_s=60)
             back_s = time.monotonic() - begin
             agreed = check_agreement(net, agreed)

@@ -1,0 +1,82 @@
+"""An observer with an empty home catches up a long chain, checks all of it, and refuses to take transactions.
+
+python -m tests.network.catch_up --blocks 2000
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from drexnode import client as rpc
+from scripts.load import find_target, make_coins, send_open_loop, sign_transfers
+from tests.network.net import Network, network
+
+HEADERS_A_CALL = 250
+BLOCKS_PER_S = 20
+
+
+def grow(net: Network, blocks: int) -> None:
+    """Let the chain reach `blocks` by payments that each get a block of their own or nearly so."""
+    target = find_target(net.folder)
+    while (height := net.height("validator-0") or 0) < blocks:
+        asset, coins = make_coins(target, min(1_000, 2 * (blocks - height) + 20))
+        send_open_loop(
+            target, sign_transfers(target, asset, coins), BLOCKS_PER_S, slice_ms=1000 // BLOCKS_PER_S
+        )
+        print(f"height {net.height('validator-0')} of {blocks}", flush=True)
+
+
+def header_ids(net: Network, name: str, tip: int) -> list[str]:
+    """All block ids of a node up to `tip`."""
+    found: list[str] = []
+    for first in range(0, tip + 1, HEADERS_A_CALL):
+        last = min(tip, first + HEADERS_A_CALL - 1)
+        found += [header["block_id"] for header in net.ask(name, rpc.headers(first, last))]
+    return found
+
+
+@click.command()
+@click.option("--blocks", default=2_000, show_default=True)
+def main(blocks: int) -> None:
+    """Make a chain of `blocks`, then let an observer catch up from nothing."""
+    folder = Path(tempfile.mkdtemp(prefix="drexnode-catch-up-"))
+    with network(folder / "net") as net:
+        observer = net.devnet.node("observer-0")
+        net.devnet.kill(observer)
+        shutil.rmtree(observer.home / "data")
+        (observer.home / "data").mkdir(mode=0o700)
+        grow(net, blocks)
+        tip = net.height("validator-0") or 0
+        net.devnet.start(observer)
+        begin = time.monotonic()
+        while net.height("observer-0") is None:
+            time.sleep(0.05)
+        answered_s = time.monotonic() - begin
+        net.await_agreement(tip, timeout_s=300)
+        taken_s = time.monotonic() - begin
+        assert header_ids(net, "observer-0", tip) == header_ids(net, "validator-0", tip)
+        refused = net.run("tx", "transfer", "alice", "bob", "1.00", "--rpc", observer.rpc_url)
+        assert refused.returncode == 6, refused.stderr
+        assert "NODE_OBSERVER" in refused.stderr, refused.stderr
+        transactions = sum(len(block["txids"]) for block in _blocks(net, tip))
+        print(
+            f"{tip} blocks, {transactions} transactions: caught up {taken_s:.1f} s after the start of the "
+            f"process (it answered after {answered_s:.1f} s); every id equal; transactions refused:"
+        )
+        print(refused.stderr.strip())
+    shutil.rmtree(folder)
+
+
+def _blocks(net: Network, tip: int) -> list[dict[str, list[str]]]:
+    with rpc.Client(net.devnet.node("observer-0").rpc_url) as client:
+        found = (client.run(rpc.block(height)) for height in range(1, tip + 1))
+        return [block for block in found if block is not None]
+
+
+if __name__ == "__main__":
+    main()
