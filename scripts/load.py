@@ -64,11 +64,9 @@ def make_coins(target: Target, count: int) -> tuple[str, list[OutPoint]]:
     """Turn the payer's outputs into at least `count` equal ones; returns their asset and outpoints."""
     assert target.payer.key is not None
     with rpc.Client(target.urls[0], timeout_s=60) as client:
-        page = client.run(rpc.unspent(target.payer.address, limit=100))
-        asset = max(page.outputs, key=lambda coin: coin.amount).asset
-        coins = [
-            coin for coin in page.outputs if coin.asset == asset and coin.amount > COIN_CENTAVOS * FAN_OUT
-        ]
+        owned = all_coins(client, target.payer.address)
+        asset = max(owned, key=lambda coin: coin.amount).asset
+        coins = [coin for coin in owned if coin.asset == asset and coin.amount > COIN_CENTAVOS * FAN_OUT]
         made: list[OutPoint] = []
         heap = [(OutPoint(bytes.fromhex(coin.txid), coin.index), coin.amount) for coin in coins]
         while len(made) < count:
@@ -89,6 +87,16 @@ def make_coins(target: Target, count: int) -> tuple[str, list[OutPoint]]:
             if rest > COIN_CENTAVOS * FAN_OUT:
                 heap.append((OutPoint(transaction.txid, pieces), rest))
     return asset, made
+
+
+def all_coins(client: rpc.Client, address: str) -> list[rpc.Unspent]:
+    """Every unspent output of an address."""
+    page = client.run(rpc.unspent(address, limit=250))
+    coins = list(page.outputs)
+    while page.cursor is not None:
+        page = client.run(rpc.unspent(address, cursor=page.cursor, limit=250))
+        coins += page.outputs
+    return coins
 
 
 def sign_transfers(target: Target, asset: str, coins: Sequence[OutPoint]) -> list[Transaction]:
