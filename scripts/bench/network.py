@@ -2,7 +2,7 @@
 
     python -m scripts.bench.network [--validators 4] [--full 1] [--observers 1] [--repeat 3] [--out FILE]
 
-Idle: payments one after another. Open loop: a steady rate, latency from the moment a payment was due. Backlog:
+Idle: payments one after another. Open loop: a steady rate, latency from the moment one was due. Backlog:
 all payments at once. Every payment is signed beforehand and enters by the validators' RPC. CPU comes from
 the operating system's account of each process. JSON on stdout names machine, commit and noise.
 """
