@@ -72,28 +72,55 @@ class Candidates:
         self._now_ms = now_ms
         self._holders = holders
         self._blocks: dict[bytes, Block] = {}
+        self._voted: dict[
+            bytes, Block
+        ] = {}  # made durable for a COMMIT: others may need them from here alone
+        self._voted_bodies: dict[bytes, Transaction] = {}
         self._sources: dict[int, list[PeerId]] = {}
 
     def start_height(self, height: int) -> None:
         """Forget everything that is not of `height`."""
         self._blocks = {key: block for key, block in self._blocks.items() if block.height >= height}
+        self._set_voted({key: block for key, block in self._voted.items() if block.height >= height})
         self._sources.clear()
+
+    def restore(self) -> None:
+        """After a restart: the blocks that earlier votes made durable are held again, and served."""
+        queries, chain_id = self._finalizer.queries, self._finalizer.chain_id
+        restored = {}
+        for height, name in self._finalizer.store.undecided:
+            stored = queries.stored_block(height, name)
+            if stored is not None:
+                bodies = tuple(decode_transaction(raw, chain_id) for raw in stored.transactions)
+                restored[name] = Block(stored.header, bodies)
+        self._set_voted(restored)
+
+    def _set_voted(self, blocks: dict[bytes, Block]) -> None:
+        self._voted = blocks
+        self._voted_bodies = {body.wtxid: body for block in blocks.values() for body in block.transactions}
 
     def adopt(self, executed: ExecutedBlock) -> None:
         """Take a block this node built: it is held and executed."""
         self._executor.adopt(executed)
         self._keep(executed.block)
 
-    def block(self, header: BlockHeader) -> Block:
-        """A block that was found OK, whole. Raises `InvariantViolation` when it is not held."""
-        block = self._blocks.get(block_id(header))
+    def keep_for_vote(self, header: BlockHeader) -> Block:
+        """A block that was found OK, whole, about to be made durable; held until its height is decided.
+        Raises `InvariantViolation` when it is not held."""
+        block = self.find(block_id(header))
         if block is None:
             raise InvariantViolation("CANDIDATE_LOST", "a block found valid is no longer held")
+        if block.block_id not in self._voted:
+            self._set_voted({**self._voted, block.block_id: block})
         return block
 
     def find(self, wanted: bytes) -> Block | None:
         """The block with this id, if its bodies are held: what peers may ask for."""
-        return self._blocks.get(wanted)
+        return self._voted.get(wanted) or self._blocks.get(wanted)
+
+    def body(self, wtxid: bytes) -> Transaction | None:
+        """A transaction with this wtxid: pending, seen lately, or in a block that this node voted for."""
+        return self._admission.lookup(wtxid) or self._voted_bodies.get(wtxid)
 
     def add_source(self, ref: int, peer: PeerId) -> None:
         """`peer` holds the bodies of the block under validation `ref`."""
@@ -171,12 +198,8 @@ class Candidates:
     ) -> Block:
         """The block, from what is held or from `sources`. Raises `Unavailable`, `InvalidTransaction`."""
         wanted = block_id(header)
-        if (held := self._blocks.get(wanted)) is not None:
+        if (held := self.find(wanted)) is not None:
             return held
-        stored = self._finalizer.queries.stored_block(header.height, wanted)
-        if stored is not None:
-            chain_id = self._finalizer.chain_id
-            return Block(header, tuple(decode_transaction(raw, chain_id) for raw in stored.transactions))
         if wtxids is None or not _is_list_of(header, wtxids):
             wtxids = await self._ask_for_list(header, wanted, sources)
         return await self._assemble(header, wtxids, sources)
@@ -203,7 +226,7 @@ class Candidates:
 
     async def _assemble(self, header: BlockHeader, wtxids: Sequence[bytes], sources: list[PeerId]) -> Block:
         """Bodies from the pool, and the missing ones from `sources` (which may grow meanwhile)."""
-        lookup = self._admission.lookup
+        lookup = self.body
         found = {wtxid: body for wtxid in wtxids if (body := lookup(wtxid)) is not None}
         missing = [wtxid for wtxid in wtxids if wtxid not in found]
         if missing:
@@ -236,7 +259,7 @@ class Candidates:
         """Ask one peer for what is missing, as long as it answers with something; False: it lacks some."""
         while wanted := [wtxid for wtxid in missing if wtxid not in found][:MAX_BODIES_A_REQUEST]:
             for wtxid in wanted:
-                if (held := self._admission.lookup(wtxid)) is not None:
+                if (held := self.body(wtxid)) is not None:
                     found[wtxid] = held
             wanted = [wtxid for wtxid in wanted if wtxid not in found]
             if not wanted:

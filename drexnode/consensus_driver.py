@@ -159,7 +159,7 @@ class ConsensusDriver:
             case fx.BodySource(ref, peer):
                 self._candidates.add_source(ref, PeerId(peer))
             case fx.StoreBlock():
-                self._durable_in.send_nowait(self._candidates.block(effect.header))
+                self._durable_in.send_nowait(self._candidates.keep_for_vote(effect.header))
             case fx.BuildBlock():
                 self._build_scope = self._instead_of(self._build_scope, self._build, effect)
             case fx.FetchBlock():

@@ -165,6 +165,7 @@ class Node:
             now_ms=wall_clock_ms,
             holders=self._permits.other_validators,
         )
+        self._candidates.restore()
         self._driver = None if signer is None else self._make_driver(signer)
         self._watch = ValidatorWatch(
             finalizer,
@@ -178,7 +179,7 @@ class Node:
         self._server = BlockServer(
             finalizer,
             self._recent,
-            find_body=self._admission.lookup,
+            find_body=self._candidates.body,
             find_block=self._candidates.find,
             exchange_status=self._heads.exchange_status,
         )

@@ -112,6 +112,11 @@ class ChainStore:
         """Sum of unspent outputs per asset name at the applied tip."""
         return self._books
 
+    @property
+    def undecided(self) -> list[tuple[int, bytes]]:
+        """(height, block id) of the blocks that votes made durable and that are not final, ascending."""
+        return sorted(self._stored)
+
     # --- a block, in four steps
 
     def write_bodies(self, block: Block) -> None:
