@@ -1,11 +1,13 @@
 # drexnode: `make run` shows it, `make check test` proves it, `make bench` measures it.
 PYTHON ?= python3
+SEED    ?= 42
+MINUTES ?= 1
 VENV   := .venv
 BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: ledger-mutants vectors help setup run test test-fast check format lock bench clean
+.PHONY: ledger-mutants sim sim-search sim-mutants coverage vectors help setup run test test-fast check format lock bench clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +33,21 @@ test-fast: setup  ## The same without the tests that start node processes
 
 ledger-mutants: setup  ## Take each rule of the ledger out and show that a property test fails
 	@$(BIN)/python -m tests.ledger.mutants
+
+sim: setup  ## Replay one schedule of the consensus simulator: make sim SEED=42
+	@$(BIN)/python -m tests.simulator --seed $(SEED)
+
+sim-search: setup  ## Search for a schedule that breaks a promise, on all cores: make sim-search MINUTES=10
+	@$(BIN)/python -m tests.simulator search --minutes $(MINUTES)
+
+sim-mutants: setup  ## Take each rule of consensus out and show that the simulator finds it; play all twins
+	@$(BIN)/python -m tests.simulator mutants
+	@$(BIN)/python -m tests.simulator twins
+
+coverage: setup  ## Branch coverage of consensus/ by scenarios, simulator and its own tests
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q tests/scenarios tests/simulator tests/consensus
+	@$(BIN)/coverage report --show-missing --skip-covered
 
 vectors: setup  ## Write tests/vectors/*.json again and check them with the independent checker
 	@$(BIN)/python -m scripts.vectors

@@ -8,7 +8,7 @@ from consensus.messages import Proposal, decode_message
 from tests.scenarios.language import Scenario, Step
 from tests.simulator import chain, villains
 from tests.simulator.node import Node
-from tests.simulator.schedules import Stage, make_stage
+from tests.simulator.stage import Stage, make_stage
 
 BOUND_MS = 60_000
 

@@ -7,8 +7,11 @@ the set, or back in, from the next height on. The state is a running hash.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from primitives import keys
 from primitives.block import BlockHeader
 from primitives.validators import ValidatorSet
 
@@ -16,21 +19,64 @@ CHAIN_ID = hashlib.sha256(b"simulated chain").digest()
 ZERO = bytes(32)
 TOGGLE = b"TOGGLE"
 MAX_TRANSACTIONS = 8
+MAX_NODES = 16
+
+
+def _cheap_sign(key: bytes, message: bytes) -> bytes:
+    return hashlib.sha512(key + message).digest()
+
+
+def _cheap_verify(key: bytes, message: bytes, signature: bytes) -> bool:
+    return hashlib.sha512(key + message).digest() == signature
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How validators are named and sign. `public_keys` ascend."""
+
+    public_keys: tuple[bytes, ...]
+    sign: Callable[[bytes, bytes], bytes]
+    verify: Callable[[bytes, bytes, bytes], bool]
+
+
+def _cheap_scheme() -> Scheme:
+    names = (bytes([i]) + hashlib.sha256(b"validator %d" % i).digest()[1:] for i in range(MAX_NODES))
+    return Scheme(tuple(names), _cheap_sign, _cheap_verify)
+
+
+def _real_scheme() -> Scheme:
+    seeds = (hashlib.sha256(b"seed %d" % i).digest() for i in range(MAX_NODES))
+    signers = {bytes(signer.public_key): signer for signer in map(keys.SigningKey, seeds)}
+    return Scheme(tuple(sorted(signers)), lambda key, message: bytes(signers[key].sign(message)), keys.verify)
+
+
+_scheme = _cheap_scheme()
+
+
+@contextmanager
+def real_signatures() -> Iterator[None]:
+    """Ed25519 instead of the cheap scheme, for worlds that are made and run inside."""
+    global _scheme
+    before, _scheme = _scheme, _real_scheme()
+    try:
+        yield
+    finally:
+        _scheme = before
 
 
 def public_key(index: int) -> bytes:
     """The key of validator `index`; keys ascend with the index."""
-    return bytes([index]) + hashlib.sha256(b"validator %d" % index).digest()[1:]
+    return _scheme.public_keys[index]
 
 
 def sign(key: bytes, message: bytes) -> bytes:
-    """A cheap signature. Nobody but the owner of a key calls this, villains included."""
-    return hashlib.sha512(key + message).digest()
+    """A signature, cheap unless told otherwise. Nobody but a key's owner calls this, villains included."""
+    return _scheme.sign(key, message)
 
 
-def verify(key: bytes, message: bytes, signature: bytes) -> bool:
-    """The counterpart of `sign`."""
-    return hashlib.sha512(key + message).digest() == signature
+def verifier() -> Callable[[bytes, bytes, bytes], bool]:
+    """The counterpart of `sign`: verify(key, message, signature)."""
+    return _scheme.verify
 
 
 def plain_transaction(number: int) -> bytes:

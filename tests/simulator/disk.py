@@ -107,6 +107,25 @@ class Disk:
                 self.slots[side] = data[:reached] + self.slots[side][reached:]
             self.slot_unsynced = None
 
+    def flip_journal_bit(self, where: float) -> None:
+        """A bit of the journal goes bad; `where` in [0, 1)."""
+        self.journal = _flipped(self.journal, where)
+
+    def flip_slot_bit(self, where: float) -> None:
+        """A bit of one of the slots goes bad."""
+        side = int(where * 1000) % 2
+        self.slots[side] = _flipped(self.slots[side], where)
+
+    def lose_journal(self) -> None:
+        """The data directory is lost; the watermark lies elsewhere."""
+        self.journal = self.journal_unsynced = b""
+        self.blocks.clear()
+
+    def lose_watermark(self) -> None:
+        """Both slots are gone."""
+        self.slots = [b"", b""]
+        self.slot_unsynced = None
+
     def recover(self) -> Recovery:
         """What the signer makes of the two memories, unchanged."""
         first, second = (parse_slot(data, side) for side, data in enumerate(self.slots))
@@ -137,6 +156,14 @@ class Disk:
         lock = lock_of(recovered.records + marks, height)
         stored = self.blocks.get(lock.block_id) if lock is not None else None
         return None if stored is None else stored[1]
+
+
+def _flipped(data: bytes, where: float) -> bytes:
+    if not data:
+        return data
+    spoiled = bytearray(data)
+    spoiled[int(where * len(data))] ^= 1 << int(where * 8 * len(data)) % 8
+    return bytes(spoiled)
 
 
 def _make_slot(chain_id: bytes, key: bytes, sequence: int, record: VoteRecord | None) -> Slot:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import consensus.core
@@ -114,24 +115,39 @@ def _host(**flags: bool) -> Callable[[], list[Patch]]:
     return patches
 
 
-MUTANTS: dict[str, tuple[Callable[[], list[Patch]], int]] = {
-    "quorum minus one": (_lower_quorum, 5),
-    "justification unchecked": (_no_justification, 1000),
-    "duplicate authors accepted": (_duplicate_authors, 1000),
-    "lock lost on a jump": (_lock_lost_on_jump, 1000),
-    "vote cast late in a left round": (_late_vote, 1000),
-    "round timers without a quorum": (_timer_without_quorum, 1000),
-    "seals unchecked in sync": (_seals_unchecked, 1000),
-    "journal not synced": (_host(has_journal_sync=False), 5),
-    "watermark ignored": (_host(has_watermark=False), 5),
-    "watermark not brought up after a restart": (_host(levels_watermark=False), 1000),
+@dataclass(frozen=True)
+class Mutant:
+    """How to make it, within how many schedules it must be found, and of which kinds (none: all in turn)."""
+
+    make: Callable[[], list[Patch]]
+    within: int
+    kinds: tuple[str, ...] = ()
+
+
+_LOCK_HUNTS = ("lock_loss_on_jump", "hidden_decision", "hidden_lock")
+
+MUTANTS: dict[str, Mutant] = {
+    "quorum minus one": Mutant(_lower_quorum, 5),
+    "justification unchecked": Mutant(_no_justification, 100, _LOCK_HUNTS),
+    "duplicate authors accepted": Mutant(_duplicate_authors, 100, _LOCK_HUNTS),
+    "lock lost on a jump": Mutant(_lock_lost_on_jump, 100, _LOCK_HUNTS),
+    "vote cast late in a left round": Mutant(
+        _late_vote, 50, ("random_faults", "slower_than_timeouts", "clocks")
+    ),
+    "round timers without a quorum": Mutant(_timer_without_quorum, 300),
+    "seals unchecked in sync": Mutant(_seals_unchecked, 200),
+    "journal not synced": Mutant(_host(has_journal_sync=False), 5),
+    "watermark ignored": Mutant(_host(has_watermark=False), 5),
+    "watermark not brought up after a restart": Mutant(
+        _host(levels_watermark=False), 50, ("crashes", "journals_lost")
+    ),
 }
 
 
 @contextmanager
 def apply(name: str) -> Iterator[None]:
     """Production code with one hole."""
-    patches = MUTANTS[name][0]()
+    patches = MUTANTS[name].make()
     originals = [(target, attribute, getattr(target, attribute)) for target, attribute, _ in patches]
     for target, attribute, value in patches:
         setattr(target, attribute, value)

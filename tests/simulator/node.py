@@ -73,6 +73,8 @@ class Faults:
     sync_ms: int = 1  # one fsync
     clock_rate: float = 1.0  # timers run this much slower or faster
     clock_offset_ms: int = 0
+    journal_rot: float = 0.0  # chance that a bit of the journal is flipped while the machine is down
+    slot_rot: float = 0.0  # the same for a watermark's slot
     forgets_votes: bool = False  # an amnesiac: journal and watermark are gone at each restart
     has_journal_sync: bool = True
     has_watermark: bool = True
@@ -88,7 +90,9 @@ class Node:
         self.world = world
         self.number = number
         self.key = chain.public_key(key_index)
-        self.config = QbftConfig(chain_id=chain.CHAIN_ID, public_key=self.key, verify=chain.verify, **config)
+        self.config = QbftConfig(
+            chain_id=chain.CHAIN_ID, public_key=self.key, verify=chain.verifier(), **config
+        )
         state = chain.genesis_state(size)
         self.disk = Disk(chain.CHAIN_ID, self.key, chain.genesis_header(state))
         self.states = [state]  # after each height
@@ -127,9 +131,12 @@ class Node:
         }
 
     def current_round(self) -> int:
-        """The round the engine is in; 0 while it is down."""
+        """The round the engine is in, or will resume in."""
         machine = self.core._machine if self.core is not None else None
-        return 0 if machine is None else machine.round
+        if machine is not None:
+            return machine.round
+        last = self.disk.last
+        return last.round if last is not None and last.height == len(self.disk.chain) else 0
 
     # --- life and death
 
@@ -175,6 +182,10 @@ class Node:
         self.core = None
         self.life += 1
         self.disk.crash(lambda size: self.world.random.randrange(size + 1) if size else 0)
+        if self.faults.journal_rot and self.world.random.random() < self.faults.journal_rot:
+            self.disk.flip_journal_bit(self.world.random.random())
+        if self.faults.slot_rot and self.world.random.random() < self.faults.slot_rot:
+            self.disk.flip_slot_bit(self.world.random.random())
         if restart and not self.is_dead:
             self.world.after(self.faults.restart_after_ms, self.boot)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from consensus.messages import Decided, decode_message
 from tests.simulator.oracle import Violation
-from tests.simulator.schedules import Stage, make_stage
+from tests.simulator.stage import Stage, make_stage
 from tests.simulator.world import World
 
 ROUNDS = 4

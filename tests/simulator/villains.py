@@ -189,6 +189,24 @@ class Duplicator(Usurper):
         return (SignedRoundChange(signed.signer, signed.signature, None),) * self.states[-1].validators.quorum
 
 
+class Rejustifier(Usurper):
+    """Its reason is what others once signed: ROUND_CHANGEs of lower rounds or heights, claims left out."""
+
+    def receive(self, source: int, data: bytes) -> None:
+        message = _read(data)
+        if isinstance(message, RoundChange) and message.prepared is None:
+            old: dict[int, SignedRoundChange] = self.__dict__.setdefault("old", {})
+            old[message.signer] = SignedRoundChange(message.signer, message.signature, None)
+        super().receive(source, data)
+
+    def reason(self, change: RoundChange) -> tuple[SignedRoundChange, ...]:
+        old: dict[int, SignedRoundChange] = self.__dict__.setdefault("old", {})
+        own = decode_message(self.forge(structs.replace(change, prepared=None, header=None, prepares=())))
+        assert isinstance(own, RoundChange)
+        old[own.signer] = SignedRoundChange(own.signer, own.signature, None)
+        return tuple(old[signer] for signer in sorted(old))
+
+
 class FalseSyncer(Villain):
     """Answers every ROUND_CHANGE with a block that nobody decided and seals that nobody made."""
 
@@ -216,7 +234,7 @@ class Amnesiac(Villain):
         self._later(50 + self.world.random.randrange(400), self.crash)
 
 
-ATTACKERS: list[type[Node]] = [Usurper, Duplicator, LyingRoundChanger, EquivocatingProposer]
+ATTACKERS: list[type[Node]] = [Usurper, Duplicator, Rejustifier, LyingRoundChanger, EquivocatingProposer]
 VILLAINS: list[type[Node]] = [
     SilentProposer,
     Withholder,
@@ -228,6 +246,7 @@ VILLAINS: list[type[Node]] = [
     Vandal,
     Usurper,
     Duplicator,
+    Rejustifier,
     FalseSyncer,
     Amnesiac,
 ]

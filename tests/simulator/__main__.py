@@ -1,0 +1,119 @@
+"""`python -m tests.simulator`: replay a seed, search for violations, hunt mutants, play all twins."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import traceback
+
+from tests.simulator import mutants
+from tests.simulator.schedules import KINDS, RARE_KINDS, run_schedule
+from tests.simulator.search import Tally, fork_of_too_many_twins, hunt_mutant, run_twin_plans, search
+
+
+def commit() -> str:
+    """The commit this runs on, with + when the tree differs from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def replay(seed: int, kind: str | None) -> int:
+    """One schedule: seed, commit, trace hash; the violation and where it arose, if there is one."""
+    print(f"seed {seed}  commit {commit()}")
+    try:
+        result = run_schedule(seed, kind)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"VIOLATION  {type(error).__name__}: {error}")
+        return 1
+    print(
+        f"kind {result.kind}  height {result.heights}  {result.steps} steps  "
+        f"{result.simulated_ms} ms simulated"
+    )
+    print(f"trace {result.trace:08x}")
+    return 0
+
+
+def run_search(options: argparse.Namespace) -> int:
+    """Many seeds; prints how to replay each violation."""
+    print(f"from seed {options.first}  commit {commit()}")
+    started, shown = time.monotonic(), 0.0
+
+    def progress(tally: Tally) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > (0.5 if sys.stderr.isatty() else 10):
+            shown = time.monotonic()
+            end = "" if sys.stderr.isatty() else "\n"
+            print(f"\r{shown - started:5.0f} s  {tally.line()}", end=end, file=sys.stderr, flush=True)
+
+    total = search(options.minutes, options.count, options.first, options.cores, progress)
+    print(f"\n{total.line()}")
+    for kind, count in sorted(total.kinds.items()):
+        print(f"  {count:8,}  {kind}")
+    for seed, name, text in total.found[:20]:
+        print(f"VIOLATION  {name}: {text}\n  make sim SEED={seed}")
+    return 1 if total.found else 0
+
+
+def run_mutants(names: list[str]) -> int:
+    """Each seeded fault must be found within its number of schedules."""
+    hidden = 0
+    for name in names or list(mutants.MUTANTS):
+        started = time.monotonic()
+        found = hunt_mutant(name)
+        within = mutants.MUTANTS[name].within
+        hidden += found is None
+        what = f"schedule {found[0]:4} of {within}: {found[1][:70]}" if found else f"HIDDEN after {within}"
+        print(f"{name:42} {time.monotonic() - started:6.1f} s  {what}", flush=True)
+    return 1 if hidden else 0
+
+
+def run_all_twins(stride: int) -> int:
+    """f twins over all splits of four rounds never fork; f + 1 do."""
+    total = run_twin_plans(stride)
+    print(f"f twins: {total.schedules:,} plans in {total.cpu_seconds:.0f} s, {len(total.found)} violations")
+    for number, name, text in total.found[:20]:
+        print(f"VIOLATION  plan {number}: {name}: {text}")
+    fork = fork_of_too_many_twins()
+    print(f"f + 1 twins: {fork or 'NO FORK FOUND'}")
+    return 0 if fork and not total.found else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay this schedule")
+    parser.add_argument(
+        "--kind", choices=sorted(KINDS | RARE_KINDS), help="the plot; by default the seed's own"
+    )
+    commands = parser.add_subparsers(dest="command")
+    searching = commands.add_parser("search", help="run as many schedules as there is time for")
+    searching.add_argument("--minutes", type=float, default=1.0)
+    searching.add_argument("--count", type=int, help="stop after so many schedules")
+    searching.add_argument("--first", type=int, default=0, help="the first seed")
+    searching.add_argument("--cores", type=int, help="processes; by default all cores")
+    hunting = commands.add_parser("mutants", help="find every seeded fault")
+    hunting.add_argument("names", nargs="*")
+    twinning = commands.add_parser("twins", help="one key on two machines, all splits of four rounds")
+    twinning.add_argument("--stride", type=int, default=1, help="play each so-manieth plan only")
+    options = parser.parse_args(arguments)
+    if options.command == "search":
+        return run_search(options)
+    if options.command == "mutants":
+        return run_mutants(options.names)
+    if options.command == "twins":
+        return run_all_twins(options.stride)
+    if options.seed is None:
+        parser.error("give --seed N, or a command")
+    return replay(options.seed, options.kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

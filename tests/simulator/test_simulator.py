@@ -1,0 +1,91 @@
+"""The simulator in every test run: some hundred schedules, each kind, twins, and that it sees faults."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulator import mutants
+from tests.simulator.schedules import KINDS, prepare, run_schedule
+from tests.simulator.search import CHUNK, fork_of_too_many_twins, hunt_mutant, run_chunk, run_twin_plans
+
+SEARCHED_CHUNKS = 7
+FAST_MUTANTS = [name for name, mutant in mutants.MUTANTS.items() if mutant.within <= 100]
+
+
+@pytest.mark.parametrize("chunk", range(SEARCHED_CHUNKS))
+def test_seeded_schedules_break_no_promise(chunk: int) -> None:
+    tally = run_chunk(chunk * CHUNK)
+    assert not tally.found, [f"make sim SEED={seed}: {name}: {text}" for seed, name, text in tally.found]
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_each_kind_of_schedule_is_safe_and_goes_on(kind: str) -> None:
+    for seed in (1, 2, 3):
+        assert run_schedule(seed, kind).heights >= 2
+
+
+def test_more_than_f_down_for_an_hour_then_back() -> None:
+    result = run_schedule(1, "down_for_an_hour")
+    assert result.simulated_ms > 3_600_000
+    assert result.rounds_after_healing <= 3
+
+
+def test_f_plus_1_amnesiacs_fall_silent_and_fork_nothing() -> None:
+    for seed in range(6):
+        stage, _ = prepare(seed, "too_many_amnesiacs")
+        stage.world.run(stage.safety_ms)
+        height = max(len(node.disk.chain) for node in stage.nodes)
+        stage.is_healed = True
+        stage.world.network.calm()
+        stage.world.run(stage.safety_ms + 5000)
+        for node in stage.nodes[: stage.faulty + 1]:
+            assert node.core is not None
+            assert not node.core._gate.enabled  # no vote before T + 2, which nobody can decide
+        assert max(len(node.disk.chain) for node in stage.nodes) <= height + 1
+
+
+def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:
+    def replay(hash_seed: str) -> list[str]:
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-m", "tests.simulator", "--seed", "17"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return done.stdout.splitlines()
+
+    first = replay("1")
+    assert first[0].startswith("seed 17  commit ")
+    assert first[-1].startswith("trace ")
+    assert first == replay("2")
+
+
+def test_different_seeds_give_different_traces() -> None:
+    assert len({run_schedule(seed, "random_faults").trace for seed in range(5)}) == 5
+
+
+def test_schedules_with_real_signatures_hold_too() -> None:
+    assert run_schedule(7, "crashes").heights >= 2
+
+
+def test_f_twins_never_fork_whatever_the_splits() -> None:
+    tally = run_twin_plans(stride=61)  # prime, so the splits of all rounds vary
+    assert tally.schedules > 1000
+    assert not tally.found, tally.found
+
+
+def test_f_plus_1_twins_fork_and_the_oracle_sees_it() -> None:
+    assert "agreement" in fork_of_too_many_twins()
+
+
+@pytest.mark.parametrize("name", FAST_MUTANTS)
+def test_a_seeded_fault_is_found(name: str) -> None:
+    assert hunt_mutant(name) is not None, f"{name} stays hidden"
+
+
+def test_a_mutant_leaves_no_trace_behind() -> None:
+    before = run_schedule(5).trace
+    with mutants.apply("quorum minus one"):
+        pass
+    assert run_schedule(5).trace == before
