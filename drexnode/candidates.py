@@ -1,8 +1,8 @@
 """Blocks under discussion: their bodies fetched, their execution checked, and the decided one made final.
 
 Promises: a block is reported OK only when every body is held, every signature verified and the execution
-gives exactly its header; missing bodies are asked of the peers that claim to hold them, bounded by the block;
-whoever serves nothing is charged. Nothing here votes: see `consensus`.
+gives exactly its header; a block found OK stays held until its height is decided; missing bodies are asked of
+the peers that claim to hold them (body_fetch.py). Nothing here votes: see `consensus`.
 """
 
 from __future__ import annotations
@@ -14,41 +14,32 @@ import trio
 from consensus import effects as fx
 from consensus.inputs import Outcome, Verdict
 from drexnode.admission import Admission
+from drexnode.body_fetch import BodyFetcher, Unavailable, is_list_of
 from drexnode.executor import Executor
 from drexnode.finalizer import Finalizer
+from drexnode.slicing import slices_of
 from drexnode.telemetry import get_logger
-from drexnode.wire import (
-    METHOD_BODIES,
-    METHOD_PROPOSAL,
-    BodiesRequest,
-    BodiesResponse,
-    ProposalRequest,
-    ProposalResponse,
-    decode_message,
-    encode_message,
-)
 from ledger.block import Block, FinalizedBlock
 from ledger.execute import ExecutedBlock
 from ledger.transaction import Transaction, decode_transaction
-from p2p.transport import Offence, PeerId, RequestFailed, Transport
+from p2p.transport import PeerId, Transport
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
-from primitives.errors import DecodeError, InvalidBlock, InvalidTransaction, InvariantViolation
+from primitives.errors import (
+    DecodeError,
+    InvalidBlock,
+    InvalidTransaction,
+    InvariantViolation,
+    StorageFailure,
+)
 from primitives.limits import (
-    BODY_FETCH_PASSES,
     BODY_REQUEST_TIMEOUT_MS,
     CANDIDATE_BLOCKS,
     CANDIDATE_SOURCES,
-    MAX_BODIES_A_REQUEST,
-    MAX_RESPONSE_BYTES,
+    MERKLE_LEAVES_PER_SLICE,
 )
-from primitives.merkle import merkle_root
 
 _log = get_logger("candidates")
-
-
-class Unavailable(Exception):
-    """Nobody served what the block needs."""
 
 
 class Candidates:
@@ -65,33 +56,39 @@ class Candidates:
         holders: Callable[[], Sequence[PeerId]],
     ) -> None:
         """`holders()` names the peers to ask when a decided block has no known source."""
-        self._transport = transport
         self._admission = admission
         self._executor = executor
         self._finalizer = finalizer
         self._now_ms = now_ms
         self._holders = holders
+        self._fetcher = BodyFetcher(transport, admission, self.body, finalizer.chain_id)
+        self._obtaining = trio.CancelScope()
         self._blocks: dict[bytes, Block] = {}
-        self._voted: dict[
-            bytes, Block
-        ] = {}  # made durable for a COMMIT: others may need them from here alone
+        # Made durable for a COMMIT: others may need them from here alone.
+        self._voted: dict[bytes, Block] = {}
         self._voted_bodies: dict[bytes, Transaction] = {}
         self._sources: dict[int, list[PeerId]] = {}
 
     def start_height(self, height: int) -> None:
-        """Forget everything that is not of `height`."""
+        """Forget everything that is not of `height`; the block before it is final, whoever was faster."""
+        self._obtaining.cancel()
         self._blocks = {key: block for key, block in self._blocks.items() if block.height >= height}
         self._set_voted({key: block for key, block in self._voted.items() if block.height >= height})
         self._sources.clear()
 
     def restore(self) -> None:
-        """After a restart: the blocks that earlier votes made durable are held again, and served."""
+        """After a restart: the blocks that earlier votes made durable are held again, and served. Their
+        signatures were verified before they were stored. Raises `StorageFailure`."""
         queries, chain_id = self._finalizer.queries, self._finalizer.chain_id
         restored = {}
         for height, name in self._finalizer.store.undecided:
             stored = queries.stored_block(height, name)
             if stored is not None:
-                bodies = tuple(decode_transaction(raw, chain_id) for raw in stored.transactions)
+                try:
+                    bodies = tuple(decode_transaction(raw, chain_id) for raw in stored.transactions)
+                except DecodeError as error:
+                    message = f"a stored body of block {height} {name.hex()} is damaged: {error.message}"
+                    raise StorageFailure("STORAGE_CORRUPT", message) from error
                 restored[name] = Block(stored.header, bodies)
         self._set_voted(restored)
 
@@ -136,17 +133,19 @@ class Candidates:
         sources = [PeerId(peer) for peer in effect.sources]
         self._sources = {effect.ref: sources}
         try:
-            block = await self._assemble(header, effect.wtxids, sources)
+            block = self.find(block_id(header))
+            if block is None:
+                block = await self._assemble(header, effect.wtxids, sources, are_promised=True)
+            elif tuple(block.wtxids) != effect.wtxids:
+                return Verdict(effect.ref, Outcome.WRONG_LIST, "BLOCK_TX_ROOT")
             await self._executor.execute(block)
         except Unavailable as error:
             return Verdict(effect.ref, Outcome.UNAVAILABLE, str(error))
-        except InvalidTransaction as error:
+        except (InvalidTransaction, InvalidBlock) as error:
+            if error.code == "BLOCK_TX_ROOT" or not await is_list_of(header, effect.wtxids):
+                return Verdict(effect.ref, Outcome.WRONG_LIST, error.code)
+            _log.warning("candidates.invalid_block", height=header.height, error=str(error))
             return Verdict(effect.ref, Outcome.INVALID, error.code)
-        except InvalidBlock as error:
-            wrong_list = error.code == "BLOCK_TX_ROOT"
-            if not wrong_list:
-                _log.warning("candidates.invalid_block", height=header.height, error=str(error))
-            return Verdict(effect.ref, Outcome.WRONG_LIST if wrong_list else Outcome.INVALID, error.code)
         self._keep(block)
         return Verdict(effect.ref, Outcome.OK)
 
@@ -155,7 +154,7 @@ class Candidates:
         sources = [PeerId(peer) for peer in effect.sources]
         try:
             block = await self._obtain(effect.header, None, sources)
-        except (Unavailable, InvalidTransaction) as error:
+        except (Unavailable, InvalidTransaction, InvalidBlock) as error:
             _log.info("candidates.fetch_failed", height=effect.header.height, error=str(error))
             return None
         self._keep(block)
@@ -169,20 +168,27 @@ class Candidates:
         Raises `InvariantViolation` when a certified block does not execute: this node's rules differ from a
         quorum's."""
         while self._finalizer.head.height < header.height:
-            try:
-                block = await self._obtain(header, wtxids, list(self._holders()))
-                executed = await self._executor.execute(block)
-            except Unavailable as error:
-                _log.warning("candidates.decided_block_missing", height=header.height, error=str(error))
-                await trio.sleep(BODY_REQUEST_TIMEOUT_MS / 4000)
-                continue
-            except (InvalidBlock, InvalidTransaction) as error:
-                if error.code == "BLOCK_SUPERSEDED":
+            made = None
+            with trio.CancelScope() as self._obtaining:
+                made = await self._try_to_obtain(header, wtxids)
+                if made is None:
+                    await trio.sleep(BODY_REQUEST_TIMEOUT_MS / 4000)
                     continue
+            if made is not None:
+                await self._finalizer.finalize(FinalizedBlock(made.block, certificate), made)
+
+    async def _try_to_obtain(self, header: BlockHeader, wtxids: Sequence[bytes]) -> ExecutedBlock | None:
+        """A decided block, executed; None when nobody served it now, or it is final already."""
+        try:
+            return await self._executor.execute(await self._obtain(header, wtxids, list(self._holders())))
+        except Unavailable as error:
+            _log.warning("candidates.decided_block_missing", height=header.height, error=str(error))
+        except (InvalidBlock, InvalidTransaction) as error:
+            if error.code != "BLOCK_SUPERSEDED":
                 raise InvariantViolation(
                     "CERTIFIED_BLOCK_INVALID", f"block {header.height} is certified, but: {error}"
                 ) from error
-            await self._finalizer.finalize(FinalizedBlock(block, certificate), executed)
+        return None
 
     def _check_clock(self, ref: int, header: BlockHeader) -> Verdict | None:
         skew = self._finalizer.genesis.parameters.max_clock_skew_ms
@@ -196,104 +202,51 @@ class Candidates:
     async def _obtain(
         self, header: BlockHeader, wtxids: Sequence[bytes] | None, sources: list[PeerId]
     ) -> Block:
-        """The block, from what is held or from `sources`. Raises `Unavailable`, `InvalidTransaction`."""
+        """The block, from what is held or from `sources`, who need not hold it.
+
+        Raises `Unavailable`, `InvalidTransaction`, `InvalidBlock`."""
         wanted = block_id(header)
         if (held := self.find(wanted)) is not None:
             return held
-        if wtxids is None or not _is_list_of(header, wtxids):
-            wtxids = await self._ask_for_list(header, wanted, sources)
-        return await self._assemble(header, wtxids, sources)
+        if wtxids is None or not await is_list_of(header, wtxids):
+            wtxids = await self._fetcher.list_of(header, wanted, sources)
+        return await self._assemble(header, wtxids, sources, are_promised=False)
 
-    async def _ask_for_list(
-        self, header: BlockHeader, wanted: bytes, sources: Sequence[PeerId]
-    ) -> tuple[bytes, ...]:
-        if header.tx_count == 0:
-            return ()
-        request = encode_message(ProposalRequest(wanted))
-        for peer in sources:
-            try:
-                answer = await self._ask(peer, METHOD_PROPOSAL, request)
-                response = decode_message(answer, ProposalResponse)
-            except RequestFailed:
-                continue
-            except DecodeError as error:
-                self._transport.report(peer, Offence.INVALID_MESSAGE, error.code)
-                continue
-            if _is_list_of(header, response.wtxids):
-                return response.wtxids
-            self._transport.report(peer, Offence.LIED, "another list than the header's")
-        raise Unavailable(f"no peer of {len(sources)} served the list of transactions")
-
-    async def _assemble(self, header: BlockHeader, wtxids: Sequence[bytes], sources: list[PeerId]) -> Block:
+    async def _assemble(
+        self, header: BlockHeader, wtxids: Sequence[bytes], sources: list[PeerId], *, are_promised: bool
+    ) -> Block:
         """Bodies from the pool, and the missing ones from `sources` (which may grow meanwhile)."""
-        lookup = self.body
-        found = {wtxid: body for wtxid in wtxids if (body := lookup(wtxid)) is not None}
-        missing = [wtxid for wtxid in wtxids if wtxid not in found]
+        limits = self._finalizer.genesis.parameters.limits
+        if len(wtxids) > limits.max_transactions:
+            raise InvalidBlock("BLOCK_TOO_LARGE", f"{len(wtxids)} transactions", height=header.height)
+        found, missing = await self._held_of(wtxids)
         if missing:
-            if not _is_list_of(header, wtxids):
+            if not await is_list_of(header, wtxids):
                 raise InvalidBlock("BLOCK_TX_ROOT", "the list is not the header's", height=header.height)
-            found |= await self._fetch_bodies(missing, sources)
+            room_bytes = limits.max_bytes - sum(body.size for body in found.values())
+            found |= await self._fetcher.bodies(
+                missing, sources, room_bytes=room_bytes, are_promised=are_promised
+            )
         transactions = [found[wtxid] for wtxid in wtxids]
         await self._admission.verify_bodies(transactions)
         return Block(header, tuple(transactions))
 
-    async def _fetch_bodies(
-        self, missing: Sequence[bytes], sources: list[PeerId]
-    ) -> dict[bytes, Transaction]:
+    async def _held_of(self, wtxids: Sequence[bytes]) -> tuple[dict[bytes, Transaction], list[bytes]]:
+        """The bodies that are here, and the wtxids of those that are not."""
         found: dict[bytes, Transaction] = {}
-        for _ in range(BODY_FETCH_PASSES):
-            place = 0
-            while place < len(sources):
-                peer, place = sources[place], place + 1
-                if not await self._fetch_from(peer, missing, found):
-                    self._transport.report(peer, Offence.UNSERVED, "bodies of a block it stands for")
-                if len(found) == len(missing):
-                    self._admission.remember(list(found.values()))
-                    return found
-            await trio.sleep(BODY_REQUEST_TIMEOUT_MS / 40_000)
-        raise Unavailable(f"{len(missing) - len(found)} of {len(missing)} bodies are held by nobody asked")
-
-    async def _fetch_from(
-        self, peer: PeerId, missing: Sequence[bytes], found: dict[bytes, Transaction]
-    ) -> bool:
-        """Ask one peer for what is missing, as long as it answers with something; False: it lacks some."""
-        while wanted := [wtxid for wtxid in missing if wtxid not in found][:MAX_BODIES_A_REQUEST]:
-            for wtxid in wanted:
-                if (held := self.body(wtxid)) is not None:
-                    found[wtxid] = held
-            wanted = [wtxid for wtxid in wanted if wtxid not in found]
-            if not wanted:
-                continue
-            try:
-                answer = await self._ask(peer, METHOD_BODIES, encode_message(BodiesRequest(tuple(wanted))))
-                raws = decode_message(answer, BodiesResponse).transactions
-                bodies = [decode_transaction(raw, self._finalizer.chain_id) for raw in raws]
-            except RequestFailed:
-                return False
-            except DecodeError as error:
-                self._transport.report(peer, Offence.INVALID_MESSAGE, error.code)
-                return False
-            asked = frozenset(wanted)
-            served = {body.wtxid: body for body in bodies if body.wtxid in asked}
-            if not served:
-                return False
-            found |= served
-        return True
-
-    async def _ask(self, peer: PeerId, method: str, payload: bytes) -> bytes:
-        return await self._transport.request(
-            peer,
-            method,
-            payload,
-            timeout_s=BODY_REQUEST_TIMEOUT_MS / 1000,
-            max_response_bytes=MAX_RESPONSE_BYTES,
-        )
+        missing: list[bytes] = []
+        for part in slices_of(wtxids, MERKLE_LEAVES_PER_SLICE):
+            for wtxid in part:
+                if (body := self.body(wtxid)) is None:
+                    missing.append(wtxid)
+                else:
+                    found[wtxid] = body
+            await trio.lowlevel.checkpoint()
+        return found, missing
 
     def _keep(self, block: Block) -> None:
+        if block.block_id in self._blocks:
+            return
         while len(self._blocks) >= CANDIDATE_BLOCKS:
             del self._blocks[next(iter(self._blocks))]
         self._blocks[block.block_id] = block
-
-
-def _is_list_of(header: BlockHeader, wtxids: Sequence[bytes]) -> bool:
-    return header.tx_count == len(wtxids) and header.tx_root == merkle_root(wtxids)

@@ -218,10 +218,11 @@ VERIFY_RESTART_MAX_SECONDS = 5.0
 # --- the node's own queues
 DRIVER_DURABLE_QUEUE = 256
 DRIVER_EVIDENCE_KEPT = 1024
-CANDIDATE_BLOCKS = 8
+CANDIDATE_BLOCKS = 4 * CONSENSUS_COMMIT_ROUNDS  # more than the engine may take for valid without asking again
 CANDIDATE_SOURCES = 64
 BODY_REQUEST_TIMEOUT_MS = 2_000
 BODY_FETCH_PASSES = 3
+BODY_SOURCE_TURN_MS = 4_000  # one source's time before the next one is asked
 EXECUTED_BLOCKS = 4
 
 # --- genesis
