@@ -17,6 +17,21 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from drexnode.client_values import Asset as Asset
+from drexnode.client_values import Atomicity as Atomicity
+from drexnode.client_values import Balance as Balance
+from drexnode.client_values import BalanceChange as BalanceChange
+from drexnode.client_values import ClientOf as ClientOf
+from drexnode.client_values import HistoryEntry as HistoryEntry
+from drexnode.client_values import HistoryPage as HistoryPage
+from drexnode.client_values import RegisteredWallet as RegisteredWallet
+from drexnode.client_values import Sent as Sent
+from drexnode.client_values import Simulation as Simulation
+from drexnode.client_values import StandingFreeze as StandingFreeze
+from drexnode.client_values import Status as Status
+from drexnode.client_values import Supply as Supply
+from drexnode.client_values import Unspent as Unspent
+from drexnode.client_values import UnspentPage as UnspentPage
 from primitives.errors import DrexError
 
 T = TypeVar("T")
@@ -30,99 +45,6 @@ class RpcRefused(DrexError):
 
 class NodeUnreachable(DrexError):
     """No node answers at the URL."""
-
-
-class _Value(msgspec.Struct, frozen=True):
-    """Base of results: unknown fields are ignored, so that an older client reads a newer node."""
-
-
-class Unspent(_Value, frozen=True):
-    """One unspent output."""
-
-    txid: str
-    index: int
-    asset: str
-    amount: int
-    address: str
-    note: str = ""
-    height: int | None = None
-
-
-class UnspentPage(_Value, frozen=True):
-    """A page of unspent outputs; `cursor` is None on the last one."""
-
-    height: int
-    outputs: tuple[Unspent, ...]
-    cursor: str | None
-
-
-class Balance(_Value, frozen=True):
-    """Of one asset, in smallest units."""
-
-    total: int
-    frozen: int
-    free: int
-
-
-class Status(_Value, frozen=True):
-    """UNKNOWN, PENDING, FINAL (height, index, round, block_id) or REJECTED (code, reason)."""
-
-    txid: str
-    status: str
-    height: int | None = None
-    index: int | None = None
-    block_id: str | None = None
-    round: int | None = None
-    code: str | None = None
-    reason: str | None = None
-
-
-class Sent(_Value, frozen=True):
-    """The answer to one of many submitted transactions; `code` is None when it was taken."""
-
-    txid: str | None
-    code: str | None
-    message: str | None = None
-    data: dict[str, Any] | None = None
-
-
-class Supply(_Value, frozen=True):
-    """Of one asset, in smallest units."""
-
-    asset: str
-    height: int
-    emitted: int
-    burned: int
-    circulating: int
-
-
-class Asset(_Value, frozen=True):
-    """A registered asset."""
-
-    asset: str
-    issuer: str
-    decimals: int
-    holders: str
-    min_value: int
-    paused: bool = False
-    burn_needs_issuer: bool = False
-    cap: int | None = None
-
-
-class HistoryEntry(_Value, frozen=True):
-    """A final transaction of an address."""
-
-    height: int
-    index: int
-    txid: str
-
-
-class HistoryPage(_Value, frozen=True):
-    """A page of history, newest first."""
-
-    height: int
-    entries: tuple[HistoryEntry, ...]
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +165,31 @@ def assets() -> Call[list[Asset]]:
 def participants() -> Call[list[dict[str, Any]]]:
     """All registered participants."""
     return Call("drex_getParticipants", (), list[dict[str, Any]])
+
+
+def simulate(raw: bytes) -> Call[Simulation]:
+    """What a transaction would do in the next block, or the code by which it would be refused."""
+    return Call("drex_simulateTransaction", (raw.hex(),), Simulation)
+
+
+def validate_atomicity(raws: Sequence[bytes]) -> Call[Atomicity]:
+    """Whether transactions would all apply one after another."""
+    return Call("drex_validateAtomicity", ([raw.hex() for raw in raws],), Atomicity)
+
+
+def wallet(address: str) -> Call[RegisteredWallet]:
+    """What the registry says of an address."""
+    return Call("drex_getWallet", (address,), RegisteredWallet)
+
+
+def frozen(address: str) -> Call[list[StandingFreeze]]:
+    """The freezes that stand on an address."""
+    return Call("drex_getFrozen", (address,), list[StandingFreeze])
+
+
+def pending_votes() -> Call[list[dict[str, Any]]]:
+    """Validator votes that stand: subject, voter, add, expires."""
+    return Call("qbft_getPendingVotes", (), list[dict[str, Any]])
 
 
 def network_info() -> Call[dict[str, Any]]:

@@ -6,6 +6,7 @@ by events. The chain and the money are read in `chain_api.py` and `money_api.py`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,6 +18,7 @@ from drexnode.config import NodeConfig
 from drexnode.finalizer import Finalizer
 from drexnode.gauges import Gauges
 from drexnode.heads import HeadTracker
+from drexnode.ledger_api import LedgerApi
 from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
 from drexnode.permits import Permits
@@ -43,7 +45,7 @@ from primitives.block import block_id
 from primitives.errors import DrexError, InvariantViolation
 
 
-class LocalNode(ChainApi, MoneyApi):
+class LocalNode(ChainApi, MoneyApi, LedgerApi):
     """One node's `NodeApi`. Belongs to the node's trio thread."""
 
     def __init__(
@@ -61,6 +63,7 @@ class LocalNode(ChainApi, MoneyApi):
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
+        LedgerApi.__init__(self, finalizer, admission.pool, lambda: time.time_ns() // 1_000_000)
         self._config = config
         self._admission = admission
         self._transport = transport

@@ -218,6 +218,7 @@ VERIFY_RESTART_MAX_SECONDS = 5.0
 # --- the node's own queues
 DRIVER_DURABLE_QUEUE = 256
 DRIVER_EVIDENCE_KEPT = 1024
+DRIVER_SLICE_SECONDS = 0.0005  # of consensus messages between two turns of the event loop
 CANDIDATE_BLOCKS = 4 * CONSENSUS_COMMIT_ROUNDS  # more than the engine may take for valid without asking again
 CANDIDATE_SOURCES = 64
 BODY_REQUEST_TIMEOUT_MS = 2_000
@@ -267,5 +268,7 @@ MAX_REGISTERED_NODES = 10_000
 HEADERS_SLICE = 64  # headers read between two turns of the event loop
 VALIDATOR_SETS_KEPT = 1024  # validator sets of the past held in memory
 REGISTRY_ROWS = 10_000  # entries of the registry in one answer
+SIMULATED_TRANSACTIONS = 64  # transactions tried together in one call
+SIMULATION_ATTEMPTS = 3  # a simulation that a new block overtakes begins again
 PUSH_AFTER_MS = 250  # a transaction pending for longer may have been missed by the proposer
 PUSH_BYTES = 60 * KIB

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from drexnode.rpc.ledger_api import LedgerReads
 from primitives.block import BlockHeader
 from primitives.certificate import CommitCertificate
 from primitives.errors import DrexError
@@ -279,7 +280,7 @@ class Reason:
     data: Mapping[str, int | str | bool] = field(default_factory=dict)
 
 
-class NodeApi(Protocol):
+class NodeApi(LedgerReads, Protocol):
     """A running node, seen from its RPC. Every method answers at once, but the two that wait for an event."""
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import trio
 
+from drexnode.ledger_reads import freeze_infos, try_apply, try_read, wallet_info
 from drexnode.metrics import Metrics
 from drexnode.network_plan import NetworkPlan, plan_network
 from drexnode.rpc.api import (
@@ -37,6 +38,7 @@ from drexnode.rpc.api import (
     UnspentPage,
     ValidatorInfo,
 )
+from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
 from ledger.assets import find_asset
 from ledger.block import Block
 from ledger.checks import check_stateless
@@ -46,10 +48,11 @@ from ledger.genesis import chain_id_of, encode_genesis, ledger_parameters, make_
 from ledger.payloads import Kind
 from ledger.registry import find_participant
 from ledger.slices import finish
-from ledger.state import ASSET, BALANCE, OUTPUT, PARTICIPANT, read_balance, read_output
+from ledger.state import ASSET, BALANCE, FREEZE, OUTPUT, PARTICIPANT, StateView, read_balance, read_output
 from ledger.state_tree import StateTree
 from ledger.supply import read_supply
 from ledger.transaction import Transaction, decode_transaction, signature_checks
+from ledger.votes import PendingVote, pending_votes
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate, commit_sighash, vote_domain
 from primitives.errors import DecodeError, DrexError, InvalidTransaction
@@ -142,11 +145,8 @@ class MemoryChain:
         return Submitted(transaction.txid)
 
     def _make_block(self, transaction: Transaction) -> None:
-        parent = self.headers_[-1]
-        context = ExecutionContext(
-            parent, self.validators, self.document.parameters, ledger_parameters(self.document)
-        )
-        time_ms = parent.timestamp_ms + 1
+        context = self._context()
+        time_ms = context.parent.timestamp_ms + 1
         built = finish(
             build_block(self.state, self.tree, context, self.key.public_key, time_ms, [transaction])
         )
@@ -154,6 +154,12 @@ class MemoryChain:
             raise built.refused[0].error
         self._seal(built.executed.block)
         self._commit(built.executed.delta.changes, built.executed.patch)
+
+    def _context(self) -> ExecutionContext:
+        parameters = self.document.parameters
+        return ExecutionContext(
+            self.headers_[-1], self.validators, parameters, ledger_parameters(self.document)
+        )
 
     def _seal(self, block: Block) -> None:
         domain = vote_domain(self.chain_id, self.validators.hash)
@@ -331,6 +337,30 @@ class MemoryChain:
                 )
             )
         return infos
+
+    # --- ledger
+
+    async def simulate(self, transactions: Sequence[bytes], *, together: bool) -> list[Simulated]:
+        context = self._context().at(self.headers_[-1].timestamp_ms + 1)
+        view, answers = StateView(self.state), list[Simulated]()
+        for raw in transactions:
+            read = try_read(raw, self.chain_id, context.height)
+            if not together:
+                view = StateView(self.state)
+            answers.append(read if isinstance(read, Simulated) else try_apply(view, read, context))
+            if together and answers[-1].error is not None:
+                break
+        return answers
+
+    async def wallet(self, lock: bytes) -> WalletInfo:
+        ispbs = [key[1:].decode() for key in self.state if key[:1] == PARTICIPANT]
+        return wallet_info(self.state, self.tip().height, ispbs, lock)
+
+    async def frozen(self, lock: bytes) -> list[FreezeInfo]:
+        return freeze_infos(item for item in self.state.items() if item[0].startswith(FREEZE + lock))
+
+    async def pending_votes(self) -> list[PendingVote]:
+        return pending_votes(self.state)
 
     # --- network and node
 

@@ -1,0 +1,80 @@
+"""What wallets ask of the ledger, answered by a node (`drexnode.rpc.ledger_api.LedgerReads`).
+
+Guarantees: each answer is of one final block; a simulation that a new block overtakes begins again.
+Signatures are verified on a thread, rules are applied one transaction a turn of the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from drexnode.finalizer import Finalizer
+from drexnode.ledger_reads import freeze_infos, try_apply, try_read, wallet_info
+from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
+from ledger.mempool import Mempool
+from ledger.state import FREEZE, PARTICIPANT, StateView
+from ledger.transaction import Transaction
+from ledger.votes import PendingVote, pending_votes
+from primitives.errors import DrexError
+from primitives.limits import REGISTRY_ROWS, SIMULATION_ATTEMPTS
+
+
+class LedgerApi:
+    """The ledger's part of `NodeApi`."""
+
+    def __init__(self, finalizer: Finalizer, pool: Mempool, now_ms: Callable[[], int]) -> None:
+        self._ledger_of = finalizer
+        self._pending = pool
+        self._clock_ms = now_ms
+
+    async def simulate(self, transactions: Sequence[bytes], *, together: bool) -> list[Simulated]:
+        """See `NodeApi`. Raises `DrexError` (NODE_BUSY)."""
+        height, chain_id = self._ledger_of.head.height + 1, self._ledger_of.chain_id
+        read = [await trio.to_thread.run_sync(try_read, raw, chain_id, height) for raw in transactions]
+        for _ in range(SIMULATION_ATTEMPTS):
+            head = self._ledger_of.head
+            answers = await self._try(read, together)
+            if self._ledger_of.head is head:
+                return answers
+        raise DrexError("NODE_BUSY", "blocks come faster than this can be looked at; try again")
+
+    async def wallet(self, lock: bytes) -> WalletInfo:
+        """See `NodeApi`."""
+        await trio.lowlevel.checkpoint()
+        chain = self._ledger_of
+        rows = chain.queries.state_entries(PARTICIPANT, REGISTRY_ROWS)
+        ispbs = [key[len(PARTICIPANT) :].decode() for key, _ in rows]
+        return wallet_info(chain.state, chain.head.height, ispbs, lock)
+
+    async def frozen(self, lock: bytes) -> list[FreezeInfo]:
+        """See `NodeApi`."""
+        await trio.lowlevel.checkpoint()
+        return freeze_infos(self._ledger_of.queries.state_entries(FREEZE + lock, REGISTRY_ROWS))
+
+    async def pending_votes(self) -> list[PendingVote]:
+        """See `NodeApi`."""
+        await trio.lowlevel.checkpoint()
+        return pending_votes(self._ledger_of.state)
+
+    async def _try(self, read: Sequence[Transaction | Simulated], together: bool) -> list[Simulated]:
+        chain, answers = self._ledger_of, list[Simulated]()
+        context = chain.context(explains=True).at(max(self._clock_ms(), chain.head.header.timestamp_ms + 1))
+        view, applied = StateView(chain.state), set[bytes]()
+        for item in read:
+            await trio.lowlevel.checkpoint()
+            if isinstance(item, Simulated):
+                answers.append(item)
+            else:
+                if not together:
+                    view, applied = StateView(chain.state), set()
+                parents = [parent for parent in self._parents(item) if parent.txid not in applied]
+                answers.append(try_apply(view, item, context, parents))
+                applied |= {item.txid, *(parent.txid for parent in parents)}
+            if together and answers[-1].error is not None:
+                break
+        return answers
+
+    def _parents(self, transaction: Transaction) -> list[Transaction]:
+        return self._pending.ancestors(transaction) or []
