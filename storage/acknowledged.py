@@ -40,7 +40,7 @@ class AcknowledgedMark:
         if tip_height < self.height:
             message = (
                 f"{database_path} ends at block {tip_height}, but block {self.height} was stored: data was "
-                "lost; run `drexnode repair`, which fetches the missing blocks from peers"
+                "lost; run `drexnode repair`, then start: the chain is fetched from peers"
             )
             raise StorageFailure(
                 "STORAGE_LOST_BLOCKS", message, path=str(database_path), tip=tip_height, noted=self.height

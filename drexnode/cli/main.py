@@ -35,6 +35,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Keys": {
         "keys": ("keys", "Encrypted keys: new, list, show, import, export."),
     },
+    "Data": {
+        "verify": ("verify", "Scan a stopped node's data, whole."),
+        "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
+    },
     "Setup": {
         "config": ("config", "Show and check the configuration."),
         "genesis": ("genesis", "Make, check and show a genesis document."),

@@ -53,9 +53,13 @@ _EXIT_OF_FAMILY = {
     "KEY": CONFIGURATION,
     "RPC_PORT": CONFIGURATION,
     "RPC_CANNOT": CONFIGURATION,
+    "REPAIR": UNSAFE,
     "STORAGE": TRY_AGAIN,
 }
 _NEXT = {
+    "STORAGE_CORRUPT": "drexnode verify --home DIR, then drexnode repair --home DIR",
+    "STORAGE_LOCKED": "stop the node first",
+    "REPAIR_NO_PEERS": "name a peer in p2p.peers, or restore a copy of the data",
     "NODE_UNREACHABLE": "drexnode devnet status, or name a node with --rpc URL",
     "NODE_OBSERVER": "send to a validator or a full node with --rpc URL",
     "CONFIG_UNKNOWN_KEY": "drexnode config show",
