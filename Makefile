@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: ledger-mutants sim sim-search sim-mutants coverage vectors help setup run test test-fast check format lock bench clean
+.PHONY: help setup run test test-fast ledger-mutants sim sim-search sim-mutants coverage bench crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,23 @@ coverage: setup  ## Branch coverage of consensus/ by scenarios, simulator and it
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -q tests/scenarios tests/simulator tests/consensus
 	@$(BIN)/coverage report --show-missing --skip-covered
+
+bench: setup  ## Measure a network of real processes and each stage on its own (a few minutes)
+	@$(BIN)/python -m scripts.bench.ledger
+	@$(BIN)/python -m scripts.bench.storage
+	@$(BIN)/python -m scripts.bench.network --out bench.json
+
+crash: setup  ## Kill a network twenty times under load, a store a thousand times, flip 500 bits (long)
+	@$(BIN)/python -m tests.crash.network_kills --rounds 20 --transactions 45000
+	@$(BIN)/python -m tests.crash.kill_loop --count 1000 --points 200
+	@$(BIN)/python -m tests.crash.bit_flips --count 500
+	@$(BIN)/python -m tests.crash.power_cuts
+
+durability: setup  ## Trace the syncs before each vote and each final block (needs strace)
+	@$(BIN)/python -m tests.crash.fsync_trace
+
+catch-up: setup  ## Let an observer catch up 2,000 blocks from nothing
+	@$(BIN)/python -m tests.network.catch_up --blocks 2000
 
 vectors: setup  ## Write tests/vectors/*.json again and check them with the independent checker
 	@$(BIN)/python -m scripts.vectors
