@@ -131,7 +131,7 @@ class QbftCore:
             self._ahead = None
         if self._quarantine.end_if_decided(event.height - 1):
             self._gate.enabled = True
-            self._outbox.emit(QuarantineLifted(event.height - 1))
+            self._outbox.emit_durable(QuarantineLifted(event.height - 1))
         machine = self._machine = self._make_machine(event, verifier)
         self._start_machine(machine, event)
         for peer, message in self._future.take(event.height):

@@ -173,12 +173,13 @@ class Halt(_Value, frozen=True):
 
 
 class QuarantineLifted(_Value, frozen=True):
-    """The height that ends the quarantine is decided: create a new watermark; voting resumes after it."""
+    """The height that ends the quarantine is decided: create a new watermark. Stands before the first
+    `Persist`: queue it to the same thread."""
 
     height: int
 
 
-DURABLE_EFFECTS = (StoreBlock, Persist)
+DURABLE_EFFECTS = (StoreBlock, Persist, QuarantineLifted)
 
 Effect = (
     StoreBlock

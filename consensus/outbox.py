@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from consensus.effects import CancelTimer, Effect, Persist, Reject, SetTimer, StoreBlock
+from consensus.effects import (
+    CancelTimer,
+    Effect,
+    Persist,
+    QuarantineLifted,
+    Reject,
+    SetTimer,
+    StoreBlock,
+)
 from consensus.inputs import PeerId, Timer, TimerKind
 
 
@@ -19,7 +27,7 @@ class Outbox:
         """Append an effect that is not durable."""
         self._others.append(effect)
 
-    def emit_durable(self, effect: StoreBlock | Persist) -> None:
+    def emit_durable(self, effect: StoreBlock | Persist | QuarantineLifted) -> None:
         """Append an effect that must be on disk before what else this step does."""
         self._durable.append(effect)
 
