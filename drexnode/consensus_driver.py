@@ -1,16 +1,15 @@
 """The host of the QBFT engine: feeds it inputs, carries out its effects in order (docs/node.md).
 
 Promises: one input at a time, in this trio thread; votes become durable one after another, in the order the
-engine asked, and leave only after that; timers are never dropped; building and checking a block run beside
-the engine and are abandoned when the engine no longer waits for them. What the engine can't survive (a failed
-disk, conflicting certificates, a certified block that does not execute) leaves `run` as an exception and
-stops the node.
+engine asked, and leave only after that (durable_work.py); timers are never dropped; building and checking a
+block run beside the engine and are abandoned when the engine no longer waits for them. What the engine can't
+survive (a failed disk, conflicting certificates, a certified block that does not execute) leaves `run` as an
+exception and stops the node.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import TypeVar
 
@@ -19,31 +18,28 @@ import trio
 from consensus import effects as fx
 from consensus import inputs as inp
 from consensus.core import QbftCore
-from consensus.evidence import Evidence
-from consensus.journal import VoteRecord
 from drexnode.block_builder import BlockBuilder
 from drexnode.candidates import Candidates
+from drexnode.durable_work import DurableWork, HeightDecided, LeaveQuarantine
+from drexnode.evidence_store import EvidenceStore
 from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
 from drexnode.permits import Permits
 from drexnode.signer import Signer
 from drexnode.telemetry import get_logger
 from drexnode.timers import Timers
-from ledger.block import Block
+from ledger.payloads import NodeRole
 from ledger.proposers import read_proposer_order
-from p2p.transport import Channel, Offence, PeerId, Transport
+from p2p.transport import Channel, Message, Offence, PeerId, Transport
+from primitives.codec import encode
 from primitives.errors import InvariantViolation
-from primitives.limits import DRIVER_DURABLE_QUEUE, DRIVER_EVIDENCE_KEPT
-from storage.signing_state import SigningRefused
+from primitives.limits import DRIVER_SLICE_SECONDS
 
 _log = get_logger("consensus")
 T = TypeVar("T")
 
 # Refusals that an honest validator may earn by being slow, late or misled: never charged to it.
 HONEST_REASONS = frozenset({"INVALID_BLOCK", "UNBACKED_CLAIM", "NOT_PROPOSER", "FOREIGN_BLOCK"})
-
-# Durable work, in order: keep a block's bodies, sign a vote, forget the votes of a decided height.
-Durable = Block | fx.Persist | int
 
 
 class ConsensusDriver:
@@ -59,6 +55,7 @@ class ConsensusDriver:
         finalizer: Finalizer,
         candidates: Candidates,
         builder: BlockBuilder,
+        evidence: EvidenceStore,
         metrics: Metrics,
         has_work: Callable[[], bool],
         push_pool: Callable[[PeerId | None], None],
@@ -75,9 +72,15 @@ class ConsensusDriver:
         self._has_work = has_work
         self._push_pool = push_pool
         self._request_sync = request_sync
-        self.evidence: deque[Evidence] = deque(maxlen=DRIVER_EVIDENCE_KEPT)
+        self._evidence = evidence
         self._timers = Timers(lambda timer: self.feed(inp.TimerExpired(timer)))
-        self._durable_in, self._durable_out = trio.open_memory_channel[Durable](DRIVER_DURABLE_QUEUE)
+        self._durable = DurableWork(
+            signer,
+            write_bodies=finalizer.store.write_bodies,
+            evidence=evidence,
+            answer=self.feed,
+            metrics=metrics,
+        )
         self._nursery: trio.Nursery | None = None
         self._build_scope = trio.CancelScope()
         self._check_scope = trio.CancelScope()
@@ -88,12 +91,15 @@ class ConsensusDriver:
 
     async def run(self, recovered: inp.Recovered | None = None) -> None:
         """Work on the height after the tip, and on every one after it, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._timers.run)
-            nursery.start_soon(self._make_durable)
-            nursery.start_soon(self._read_messages)
-            self._start_next_height(recovered)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._timers.run)
+                nursery.start_soon(self._durable.run)
+                nursery.start_soon(self._read_messages)
+                self._start_next_height(recovered)
+        finally:
+            self._nursery = None  # a block may still become final: nobody works on the next height
 
     def feed(self, event: inp.Input) -> None:
         """Give one input to the engine and carry out what it answers."""
@@ -122,8 +128,9 @@ class ConsensusDriver:
         head = self._finalizer.head
         height = head.height + 1
         order = read_proposer_order(self._finalizer.state, head.validators, head.header.proposer, height)
+        self._abandon_work()
         self._candidates.start_height(height)
-        self._durable_in.send_nowait(head.height)
+        self._durable.put(HeightDecided(head.height))
         self.feed(
             inp.StartHeight(
                 height, head.header, head.certificate, head.validators, order, self._has_work(), recovered
@@ -133,12 +140,21 @@ class ConsensusDriver:
     async def _read_messages(self) -> None:
         inbox = self._transport.inbox(Channel.CONSENSUS)
         while True:
-            for message in await inbox.receive():
-                if self._permits.validator_key_of(message.peer) is None:
-                    self._transport.report(message.peer, Offence.STALE, "consensus message by no validator")
-                    continue
-                self.feed(inp.MessageReceived(inp.PeerId(message.peer), message.payload))
+            messages = await inbox.receive()
+            begin = monotonic()
+            for message in messages:
+                self._take_message(message)
+                if monotonic() - begin > DRIVER_SLICE_SECONDS:
+                    await trio.lowlevel.checkpoint()
+                    begin = monotonic()
             await trio.lowlevel.checkpoint()
+
+    def _take_message(self, message: Message) -> None:
+        permits, peer = self._permits, message.peer
+        if permits.validator_key_of(peer) is not None:
+            self.feed(inp.MessageReceived(inp.PeerId(peer), message.payload))
+        elif permits.role_of(peer) is not NodeRole.VALIDATOR:  # such a one may have left or not joined yet
+            self._transport.report(peer, Offence.STALE, "consensus message by no validator")
 
     # --- effects
 
@@ -147,7 +163,7 @@ class ConsensusDriver:
             case fx.Broadcast(data):
                 self._transport.broadcast(self._permits.other_validators(), Channel.CONSENSUS, data)
             case fx.Persist():
-                self._durable_in.send_nowait(effect)
+                self._durable.put(effect)
             case fx.SetTimer(timer, delay_ms):
                 self._timers.set(timer, delay_ms)
             case fx.CancelTimer(kind):
@@ -159,12 +175,13 @@ class ConsensusDriver:
             case fx.BodySource(ref, peer):
                 self._candidates.add_source(ref, PeerId(peer))
             case fx.StoreBlock():
-                self._durable_in.send_nowait(self._candidates.keep_for_vote(effect.header))
+                self._durable.put(self._candidates.keep_for_vote(effect.header))
             case fx.BuildBlock():
                 self._build_scope = self._instead_of(self._build_scope, self._build, effect)
             case fx.FetchBlock():
                 self._fetch_scope = self._instead_of(self._fetch_scope, self._fetch, effect)
             case fx.Decide():
+                self._abandon_work()
                 self._running.start_soon(self._decide, effect)
             case fx.RequestSync(height, peer):
                 self._request_sync(height, PeerId(peer))
@@ -176,12 +193,14 @@ class ConsensusDriver:
                 self._keep_evidence(effect)
             case fx.QuarantineLifted(height):
                 _log.warning("consensus.quarantine_lifted", height=height)
-                self._signer.leave_quarantine()
+                self._durable.put(LeaveQuarantine())
             case fx.Halt(proof):
                 raise InvariantViolation(
                     "CONFLICTING_CERTIFICATES",
-                    "two certified blocks contradict each other: more than f validators signed both",
-                    proof=proof,
+                    "two certified blocks contradict each other; both were sealed by "
+                    + ", ".join(key.hex() for key in proof.accused),
+                    height=proof.header_a.height,
+                    proof=encode(proof),
                 )
 
     @property
@@ -203,6 +222,11 @@ class ConsensusDriver:
 
         self._running.start_soon(within_scope)
         return scope
+
+    def _abandon_work(self) -> None:
+        """The height is decided: what is built, checked or fetched for it is no longer wanted."""
+        for scope in (self._build_scope, self._check_scope, self._fetch_scope):
+            scope.cancel()
 
     async def _check(self, effect: fx.ValidateProposal) -> None:
         self.feed(await self._candidates.check(effect))
@@ -226,12 +250,21 @@ class ConsensusDriver:
             self._push_pool(peer)
 
     def _reject(self, peer: PeerId, reason: str, detail: str) -> None:
+        if not peer:  # what this node itself made
+            _log.error("consensus.own_message_rejected", reason=reason, detail=detail)
+            return
         _log.info("consensus.message_rejected", peer=peer, reason=reason, detail=detail)
         if reason not in HONEST_REASONS:
             self._transport.report(peer, Offence.INVALID_MESSAGE, reason)
 
     def _keep_evidence(self, effect: fx.EvidenceFound) -> None:
+        """Once for each step; who goes on signing other things for it is a flooder."""
         evidence = effect.evidence
+        if not self._evidence.admit(evidence):
+            peer = self._permits.peer_of_validator(evidence.validator)
+            if peer is not None:
+                self._transport.report(peer, Offence.FLOODING, "signs one step again and again")
+            return
         _log.error(
             "consensus.equivocation",
             validator=evidence.validator.hex(),
@@ -240,41 +273,4 @@ class ConsensusDriver:
             step=evidence.step,
         )
         self._metrics.equivocations_total.inc()
-        self.evidence.append(evidence)
-
-    # --- the one task that makes votes durable
-
-    async def _make_durable(self) -> None:
-        async for first in self._durable_out:
-            waiting = [first]
-            while len(waiting) < DRIVER_DURABLE_QUEUE:
-                try:
-                    waiting.append(self._durable_out.receive_nowait())
-                except trio.WouldBlock:
-                    break
-            for answer in await trio.to_thread.run_sync(self._write, waiting):
-                self.feed(answer)
-
-    def _write(self, waiting: Sequence[Durable]) -> list[inp.VoteSigned | inp.SigningFailed]:
-        """In a thread: carry out durable work in order; the answers of the votes among it."""
-        answers: list[inp.VoteSigned | inp.SigningFailed] = []
-        for work in waiting:
-            match work:
-                case fx.Persist(token, record):
-                    answers.append(self._sign(token, record))
-                case Block():
-                    self._finalizer.store.write_bodies(work)
-                case height:
-                    self._signer.height_decided(height)
-        return answers
-
-    def _sign(self, token: int, record: VoteRecord) -> inp.VoteSigned | inp.SigningFailed:
-        begin = monotonic()
-        try:
-            signature = self._signer.sign(record)
-        except SigningRefused as error:
-            self._metrics.sign_refused_total.labels(error.code).inc()
-            return inp.SigningFailed(token, error.code)
-        self._metrics.sign_seconds.observe(monotonic() - begin)
-        _log.debug("vote.durable", height=record.height, round=record.round, step=record.step)
-        return inp.VoteSigned(token, signature)
+        self._durable.put(evidence)

@@ -7,6 +7,7 @@ anything: each part does, and the wiring below is all that they know of each oth
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from drexnode.candidates import Candidates
 from drexnode.config import ConfigError, NodeConfig
 from drexnode.consensus_driver import ConsensusDriver
 from drexnode.dissemination import Dissemination
+from drexnode.evidence_store import EVIDENCE_FOLDER, EvidenceStore, keep_proofs
 from drexnode.executor import Executor
 from drexnode.finalizer import Finalizer
 from drexnode.heads import HeadTracker
@@ -57,6 +59,8 @@ from primitives.keys import SigningKey, verify
 from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, SYNC_PATIENCE_MS
 from storage.signing_state import open_signing_state
 
+# Young objects, then collections of a younger generation, before a generation is collected.
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 _log = get_logger("node")
 
 
@@ -72,17 +76,29 @@ async def run_node(config: NodeConfig) -> None:
     peer_key = read_plain_key(config.peer_key_path)
     network = f"{document.name}-{finalizer.chain_id.hex()[:16]}"
     signer = _open_signer(config, finalizer)
+    _settle_collector()
     try:
         async with (
             open_verifier(config.pool.verify_workers, metrics.count_signatures) as verifier,
             open_host(seed=peer_key.seed, network=network, listen=config.p2p.listen) as transport,
         ):
             await Node(config, finalizer, transport, verifier, signer, metrics).run(listener)
+    except BaseException as error:
+        keep_proofs(error, config.data_path / EVIDENCE_FOLDER)
+        raise
     finally:
         listener.close()
         if signer is not None:
             signer.close()
         finalizer.store.close()
+
+
+def _settle_collector() -> None:
+    """What is loaded by now lives as long as the node: the cycle collector need not walk it again. Nearly
+    all that the node makes is freed by its reference count, so full collections may be rare."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 def _open_signer(config: NodeConfig, finalizer: Finalizer) -> LocalSigner | None:
@@ -113,6 +129,7 @@ class Node:
         self._signer = signer
         self._metrics = metrics
         self._configured = _configured_peers(config)
+        self._persistent: set[PeerId] = set()
         self._permits = Permits(
             finalizer.queries.state_entries(NODE, MAX_REGISTERED_NODES),
             finalizer.head.validators,
@@ -121,6 +138,7 @@ class Node:
         )
         finalizer.on_final(self._follow_registry)  # first: whoever hears of a block sees its permits
         self._housekeeping = Housekeeping(disk_space(config), metrics)
+        self._evidence = EvidenceStore(config.data_path / EVIDENCE_FOLDER)
         self._recent = RecentBlocks()
         finalizer.on_final(self._recent.on_final)
         self._executor = Executor(finalizer, metrics)
@@ -216,6 +234,7 @@ class Node:
             finalizer=self._finalizer,
             candidates=self._candidates,
             builder=builder,
+            evidence=self._evidence,
             metrics=self._metrics,
             has_work=lambda: self._admission.has_work,
             push_pool=self._push_pool,
@@ -235,8 +254,7 @@ class Node:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_peers)
             transport.set_permitted(self._permits.permitted())
-            for peer in self._persistent_peers():
-                transport.add_persistent(peer)
+            self._stay_connected()
             for part in (self._sync, self._heads, self._intake, self._admission, self._housekeeping):
                 nursery.start_soon(part.run)
             nursery.start_soon(self._dissemination.run, self._admission.unfinished)
@@ -281,12 +299,17 @@ class Node:
         stored = None if lock is None else self._finalizer.queries.stored_block(height, lock.block_id)
         return found if stored is None else signer.recovered(stored.wtxids)
 
-    def _persistent_peers(self) -> list[PeerId]:
-        """Whom to stay connected to: the configured peers and, for a validator, all other validators."""
+    def _stay_connected(self) -> None:
+        """To the configured peers and, for a validator, to all other validators of the day."""
         wanted = set(self._configured)
         if self._driver is not None:
             wanted.update(self._permits.other_validators())
-        return sorted(wanted - {self._transport.peer_id})
+        wanted.discard(self._transport.peer_id)
+        for peer in sorted(self._persistent - wanted):
+            self._transport.remove_persistent(peer)
+        for peer in sorted(wanted - self._persistent):
+            self._transport.add_persistent(peer)
+        self._persistent = wanted
 
     async def _watch_peers(self) -> None:
         while True:
@@ -320,6 +343,7 @@ class Node:
     def _follow_registry(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         if self._permits.apply(executed.delta.changes, executed.next_validators):
             self._transport.set_permitted(self._permits.permitted())
+            self._stay_connected()
 
 
 def wall_clock_ms() -> int:

@@ -319,7 +319,7 @@ async def test_a_decided_block_that_nobody_has_yet_charges_nobody(
             nursery.start_soon(
                 room.candidates.finalize, block.header, tuple(block.wtxids), finalized.certificate
             )
-            await trio.sleep(30)
+            await trio.sleep(8)
             assert room.transport.reports == []
             room.transport.answers[PROPOSER] = serves(block.transactions)
         assert room.desk.finalizer.head.height == block.height
@@ -353,7 +353,7 @@ async def test_a_fetch_for_a_decided_block_ends_when_catching_up_was_faster(
     """A holder that drips bodies kept the task of every decided height alive for hours."""
     autojump_clock.autojump_threshold = 0.05  # a write in a thread takes real time
     async with open_room(tmp_path) as room:
-        finalized, executed = room.desk.chain.build(room.desk.chain.transfers(200))
+        finalized, executed = room.desk.chain.build(room.desk.chain.transfers(40))
         block = executed.block
         room.holders = (PROPOSER,)
         room.transport.answers[PROPOSER] = serves(block.transactions, at_once=1, delay_s=1.9)
