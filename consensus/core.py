@@ -45,6 +45,8 @@ from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate, vote_domain
 from primitives.errors import DecodeError, InvariantViolation
 
+_NOBODY_AHEAD = (0, PeerId(""))
+
 
 class QbftCore:
     """One validator's (or follower's) consensus. Start it with `StartHeight`; see `consensus.inputs`."""
@@ -59,7 +61,7 @@ class QbftCore:
         self._future = FutureBuffer()
         self._laggards = LaggardAnswers()
         self._history = History(config.chain_id)
-        self._ahead: tuple[int, PeerId] | None = None
+        self._ahead = _NOBODY_AHEAD
         self._machine: HeightMachine | None = None
         self._is_decision_noted = False
         self.is_halted = False
@@ -127,8 +129,8 @@ class QbftCore:
                 self._timers.stop(kind)
         self._gate.forget_pending()
         self._is_decision_noted = False
-        if self._ahead is not None and self._ahead[0] <= event.height:
-            self._ahead = None
+        if self._ahead[0] <= event.height:
+            self._ahead = _NOBODY_AHEAD
         if self._quarantine.end_if_decided(event.height - 1):
             self._gate.enabled = True
             self._outbox.emit_durable(QuarantineLifted(event.height - 1))
@@ -225,7 +227,7 @@ class QbftCore:
 
     def _note_ahead(self, peer: PeerId, height: int, machine: HeightMachine) -> None:
         """Somebody works at a higher height. One above may be a race; more means we missed blocks."""
-        known = 0 if self._ahead is None else self._ahead[0]
+        known = self._ahead[0]
         if height > known:
             self._ahead = (height, peer)
         if known <= machine.height + 1 < height:
@@ -241,9 +243,9 @@ class QbftCore:
             machine.on_timer(event.timer)
         elif kind is TimerKind.LAGGARD:
             self._laggards.reset()
-        elif self._ahead is not None:
+        else:  # SYNC runs only after somebody was seen ahead
             height, peer = self._ahead
-            self._ahead = None
+            self._ahead = _NOBODY_AHEAD
             self._outbox.emit(RequestSync(height, peer))
 
     # --- certificates

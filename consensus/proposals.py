@@ -170,8 +170,8 @@ class Proposals:
                 self.enter_round()  # an honest copy of the proposal may still come
             case Outcome.INVALID:
                 machine.outbox.reject(self._peer, "INVALID_BLOCK", verdict.reason)
-            case Outcome.UNAVAILABLE:
-                pass  # the round timer ends it
+            case _:
+                pass  # the bodies are not to be had: the round timer ends it
 
     def _vote(self) -> None:
         machine = self._machine

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from consensus.effects import Persist
-from consensus.inputs import Recovered, SigningFailed, StartHeight, TimerKind
+from consensus.effects import Decide, Persist
+from consensus.inputs import Recovered, SigningFailed, StartHeight, TimerKind, VoteSigned
 from consensus.journal import VoteRecord, decode_record, last_record, lock_of
 from primitives.errors import DecodeError
 from tests.consensus.engine import Engine, of_type
@@ -64,8 +64,11 @@ def test_records_of_another_version_step_or_attachment_are_refused() -> None:
             decode_record(wrong.encode())
 
 
-def _restarted(records: tuple[VoteRecord, ...], me: str = "A", follower: bool = False) -> Engine:
+def _restarted(
+    records: tuple[VoteRecord, ...], me: str = "A", follower: bool = False, answers: bool = True
+) -> Engine:
     engine = Engine(me=me, follower=follower)
+    engine.answers = answers
     order = tuple(engine.cast.keys[name].public_key for name in engine.cast.names)
     engine.feed(
         StartHeight(1, engine.cast.genesis, None, engine.cast.validators, order, False, Recovered(records))
@@ -104,3 +107,35 @@ def test_a_vote_the_signer_refused_is_asked_for_again_and_only_as_it_was() -> No
     assert isinstance(again, Persist)
     assert again.record == first.record
     assert engine.feed(SigningFailed(999, "of something else")) == []
+
+
+def _with_named_lock() -> tuple[Engine, VoteRecord]:
+    """A after a restart with a lost journal: the watermark names the lock of its COMMIT, without proof."""
+    record = _records()[2]
+    assert record.lock is not None
+    named = structs.replace(record, lock=structs.replace(record.lock, header=None, prepares=()))
+    return _restarted((named,), answers=False), named
+
+
+def test_the_proof_of_another_claim_is_not_that_of_a_named_lock() -> None:
+    engine, _ = _with_named_lock()
+    engine.say("ROUND_CHANGE B r1 prepared 0 other by B C D")
+    machine = engine.core._machine
+    assert machine is not None
+    assert machine.lock is not None
+    assert not machine.lock.is_complete
+    engine.cast.block("own", 1, "A")
+    engine.say("ROUND_CHANGE C r1 prepared 0 own by B C D")
+    assert machine.lock.is_complete
+
+
+def test_an_own_commit_that_completes_the_quorum_decides_once_the_header_is_known() -> None:
+    engine, record = _with_named_lock()
+    engine.cast.block("own", 1, "A")
+    (persist,) = of_type(engine.effects, Persist)
+    assert isinstance(persist, Persist)
+    for author in "BC":
+        engine.say(f"COMMIT {author} r0 own")
+    engine.feed(VoteSigned(persist.token, engine.key.sign(record.payload_hash)))
+    assert not of_type(engine.effects, Decide)
+    assert of_type(engine.say("PROPOSAL A r0 own", "B"), Decide)
