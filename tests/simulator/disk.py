@@ -117,9 +117,13 @@ class Disk:
         self.slots[side] = _flipped(self.slots[side], where)
 
     def lose_journal(self) -> None:
-        """The data directory is lost; the watermark lies elsewhere."""
+        """The journal is gone; blocks are kept elsewhere, and so is the watermark."""
         self.journal = self.journal_unsynced = b""
-        self.blocks.clear()
+
+    @property
+    def has_whole_watermark(self) -> bool:
+        """True when both slots are good: then a lost journal is no reason for a quarantine."""
+        return all(parse_slot(data, side) is not None for side, data in enumerate(self.slots))
 
     def lose_watermark(self) -> None:
         """Both slots are gone."""

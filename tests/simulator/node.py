@@ -182,7 +182,8 @@ class Node:
         self.core = None
         self.life += 1
         self.disk.crash(lambda size: self.world.random.randrange(size + 1) if size else 0)
-        if self.faults.journal_rot and self.world.random.random() < self.faults.journal_rot:
+        rots = self.faults.journal_rot and self.world.random.random() < self.faults.journal_rot
+        if rots and self.disk.has_whole_watermark:  # both at once, on more than f, would end the chain
             self.disk.flip_journal_bit(self.world.random.random())
         if self.faults.slot_rot and self.world.random.random() < self.faults.slot_rot:
             self.disk.flip_slot_bit(self.world.random.random())

@@ -27,7 +27,14 @@ KINDS = {plot.__name__: plot for plot in _COMMON}
 # Played by name only: too long, or with another end than going on.
 RARE_KINDS = {plot.__name__: plot for plot in (too_many_amnesiacs, down_for_an_hour)}
 HUNTED = tuple(hunt.__name__ for hunt in HUNTS)
-ONLY_HONEST = ("churn", "worst_of_all", "watermarks_rot", "too_many_amnesiacs", "down_for_an_hour")
+ONLY_HONEST = (
+    "churn",
+    "worst_of_all",
+    "watermarks_rot",
+    "clock_steps",
+    "too_many_amnesiacs",
+    "down_for_an_hour",
+)
 
 
 @dataclass
