@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from consensus.messages import Commit, Prepare, RoundChange, decode_message
+from consensus.messages import Commit, Prepare, RoundChange
 from tests.simulator.stage import Stage
+from tests.simulator.villains import read
 
 
 def _isolate_once(stage: Stage, reached: Callable[[], bool]) -> None:
@@ -30,7 +31,7 @@ def hidden_decision(stage: Stage) -> None:
     victim, height = stage.nodes[0], stage.world.random.randrange(1, 4)
 
     def is_lost(source: int, target: int, data: bytes) -> bool:
-        message = decode_message(data)
+        message = read(data)
         return isinstance(message, Commit) and message.height == height and target != victim.number
 
     stage.world.network.is_lost = is_lost
@@ -42,7 +43,7 @@ def hidden_lock(stage: Stage) -> None:
     victim, height = stage.nodes[0], stage.world.random.randrange(1, 4)
 
     def is_lost(source: int, target: int, data: bytes) -> bool:
-        message = decode_message(data)
+        message = read(data)
         return isinstance(message, Prepare) and message.height == height and target != victim.number
 
     def is_locked() -> bool:
@@ -61,7 +62,7 @@ def lock_loss_on_jump(stage: Stage) -> None:
     deaf = dice.randrange(1, len(stage.nodes))  # hears no ROUND_CHANGE: it moves by the proposal alone
 
     def is_lost(source: int, target: int, data: bytes) -> bool:
-        message = decode_message(data)
+        message = read(data)
         if isinstance(message, RoundChange):
             return target == deaf and message.height == height
         return isinstance(message, Commit) and message.height == height and target != victim.number

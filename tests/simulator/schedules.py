@@ -20,7 +20,7 @@ from tests.simulator.stage import SAFETY_MS, Stage, make_stage
 from tests.simulator.villains import ATTACKERS, VILLAINS
 
 LIVENESS_MS = 60_000
-REAL_SIGNATURES_EACH = 40  # one schedule of so many signs with Ed25519
+REAL_SIGNATURES_EACH = 100  # one schedule of so many signs with Ed25519
 
 _COMMON = [*HONEST_PLOTS, watermarks_rot, worst_of_all, *HUNTS]
 KINDS = {plot.__name__: plot for plot in _COMMON}

@@ -90,7 +90,7 @@ class DoubleVoter(Villain):
     """Prepares and commits whatever it hears of, in every round, to everybody."""
 
     def receive(self, source: int, data: bytes) -> None:
-        message = _read(data)
+        message = read(data)
         if isinstance(message, Prepare) and self.core is not None:
             own = self.states[-1].validators.index_of(self.key)
             if own is not None and message.height == len(self.disk.chain):
@@ -193,7 +193,7 @@ class Rejustifier(Usurper):
     """Its reason is what others once signed: ROUND_CHANGEs of lower rounds or heights, claims left out."""
 
     def receive(self, source: int, data: bytes) -> None:
-        message = _read(data)
+        message = read(data)
         if isinstance(message, RoundChange) and message.prepared is None:
             old: dict[int, SignedRoundChange] = self.__dict__.setdefault("old", {})
             old[message.signer] = SignedRoundChange(message.signer, message.signature, None)
@@ -211,7 +211,7 @@ class FalseSyncer(Villain):
     """Answers every ROUND_CHANGE with a block that nobody decided and seals that nobody made."""
 
     def receive(self, source: int, data: bytes) -> None:
-        message = _read(data)
+        message = read(data)
         if isinstance(message, RoundChange) and self.core is not None:
             parent = self.disk.chain[-1][0]
             header = chain.make_header(
@@ -252,7 +252,7 @@ VILLAINS: list[type[Node]] = [
 ]
 
 
-def _read(data: bytes) -> Message | None:
+def read(data: bytes) -> Message | None:
     try:
         return decode_message(data)
     except DecodeError:
