@@ -31,6 +31,12 @@ from consensus.effects import (
     StoreBlock,
     ValidateProposal,
 )
+from consensus.evidence import (
+    decode_conflict_proof,
+    decode_evidence,
+    verify_conflict_proof,
+    verify_evidence,
+)
 from consensus.inputs import (
     BlockBuilt,
     BlockFetched,
@@ -53,10 +59,12 @@ from consensus.inputs import (
 )
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
+from primitives.codec import encode
 from storage.signing_state import Quarantine, RecoveredSigner
 from storage.vote_journal import parse_journal
 from tests.simulator import chain
 from tests.simulator.disk import Disk
+from tests.simulator.oracle import Violation
 from tests.simulator.world import World
 
 STATUS_PERIOD_MS = 700
@@ -485,10 +493,14 @@ class Node:
     # --- the end
 
     def _on_evidence(self, effect: EvidenceFound) -> None:
-        self.world.oracle.evidence.add(effect.evidence.validator)
+        evidence = decode_evidence(encode(effect.evidence))
+        if not verify_evidence(evidence, chain.CHAIN_ID, self.config.verify):
+            raise Violation(f"accountability: node {self.number} found evidence that does not stand")
+        self.world.oracle.on_evidence(self.number, evidence.validator)
 
     def _on_halt(self, effect: Halt) -> None:
         self.is_halted = True
+        verify_conflict_proof(decode_conflict_proof(encode(effect.proof)), self.config.verify)
         faulty = (len(effect.proof.validators) - 1) // 3
         self.world.oracle.on_halt(self.number, len(effect.proof.accused), faulty)
 

@@ -100,6 +100,12 @@ class Oracle:
             if (members[index], payload) not in self.signatures:
                 raise Violation(f"certificate: validator {index} never signed block {height}")
 
+    def on_evidence(self, node: int, key: bytes) -> None:
+        """A node proved that `key` signed twice: never an honest one's."""
+        self.evidence.add(key)
+        if key in self.last:
+            raise Violation(f"accountability: node {node} accuses an honest validator")
+
     def on_halt(self, node: int, accused: int, faulty: int) -> None:
         """A node stopped over two certificates: only right when more than f are villains."""
         self.halts += 1

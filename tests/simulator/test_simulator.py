@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
-from tests.simulator import mutants
+from tests.simulator import chain, mutants
 from tests.simulator.schedules import KINDS, prepare, run_schedule
 from tests.simulator.search import CHUNK, fork_of_too_many_twins, hunt_mutant, run_chunk, run_twin_plans
+from tests.simulator.stage import make_stage
+from tests.simulator.villains import EquivocatingProposer
 
 SEARCHED_CHUNKS = 7
 FAST_MUTANTS = [name for name, mutant in mutants.MUTANTS.items() if mutant.within <= 100]
@@ -89,3 +91,29 @@ def test_a_mutant_leaves_no_trace_behind() -> None:
     with mutants.apply("quorum minus one"):
         pass
     assert run_schedule(5).trace == before
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [
+        (1000418, "journals_lost"),  # two torn slots and two lost journals: more than f in quarantine
+        (1000478, "journals_lost"),  # a locked block that nobody held any more
+        (1000591, "journals_lost"),
+        (1000855, "clock_steps"),  # a quorum an hour ahead takes the chain's time along
+        (1001319, "clock_steps"),
+        (2000080, "hidden_lock"),  # a hunt that could not read what a vandal sent
+    ],
+)
+def test_seeds_that_taught_the_plots_their_bounds(seed: int, kind: str) -> None:
+    assert run_schedule(seed, kind).heights >= 2
+
+
+def test_equivocation_is_proven_and_only_against_villains() -> None:
+    accused = set()
+    for seed in range(6):
+        stage = make_stage(seed, 4, {3: EquivocatingProposer})
+        for node in stage.nodes:
+            node.boot()
+        stage.world.run(5000)
+        accused |= stage.world.oracle.evidence
+    assert accused == {chain.public_key(3)}
