@@ -71,6 +71,7 @@ class Synchroniser:
         )
         self._progress = SyncProgress(_now_ms())
         self._asked_until = 0  # consensus wants blocks up to this height now
+        self._claimed: dict[PeerId, int] = {}  # what a peer itself said; consensus only infers
         self._behind_since_ms: int | None = None
         self._changed = trio.Event()
         finalizer.on_final(self._on_final)
@@ -79,23 +80,27 @@ class Synchroniser:
 
     def tip_claimed(self, peer: PeerId, height: int, lowest_height: int = 1) -> None:
         """`peer` says in its status that it holds the final blocks `lowest_height` … `height`."""
+        self._claimed[peer] = height
         self._planner.claim(peer, height, _now_ms(), lowest_height)
         if height > self._finalizer.head.height:
             self._changed.set()
 
     def head_seen(self, peer: PeerId, height: int) -> None:
         """`peer` announced the final block at `height`."""
+        self._claimed[peer] = max(height, self._claimed.get(peer, 0))
         self._planner.seen(peer, height, _now_ms())
         if height > self._finalizer.head.height:
             self._changed.set()
 
     def peer_gone(self, peer: PeerId) -> None:
         """`peer` is no longer connected."""
+        self._claimed.pop(peer, None)
         self._planner.drop_peer(peer)
         self._changed.set()
 
     def request_sync(self, height: int, peer: PeerId) -> None:
-        """Consensus saw that `peer` holds every block below `height`: fetch them without patience."""
+        """Consensus saw that `peer` holds every block below `height`, or will in a moment: fetch them without
+        patience. A peer that only voted is not charged for a block it has not stored yet."""
         self._planner.seen(peer, height - 1, _now_ms())
         self._asked_until = max(self._asked_until, height - 1)
         self._changed.set()
@@ -156,7 +161,8 @@ class Synchroniser:
         except DecodeError as error:
             _log.warning("sync.malformed_answer", peer=peer, reason=str(error), first=ask.first)
             offence = planner.failed(ask.request_id, FetchFailure.MALFORMED, _now_ms())
-        if offence is not None:
+        is_own_word = self._claimed.get(peer, 0) >= ask.first
+        if offence is not None and (is_own_word or offence is not Offence.UNSERVED):
             self._transport.report(peer, offence, f"blocks {ask.first} to {ask.last}")
         self._pipeline.wake()
         self._changed.set()

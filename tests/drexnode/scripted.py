@@ -54,10 +54,3 @@ class ScriptedTransport:
 
     def is_connected(self, peer: PeerId) -> bool:
         return peer in self.answers
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Return once `condition` holds; it changes in threads and other tasks, which tell nobody."""
-    with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110
-            await trio.sleep(0.002)

@@ -28,7 +28,7 @@ from primitives.limits import DRIVER_DURABLE_QUEUE
 from storage.signing_state import SigningRefused, open_signing_state
 from storage.watermark import create_watermark
 from tests.drexnode.chain import Chain, genesis_document, key, open_finalizer
-from tests.drexnode.scripted import until
+from tests.drexnode.follower import until
 
 pytestmark = pytest.mark.trio
 CHAIN_ID = bytes(range(32))

@@ -307,6 +307,24 @@ async def test_a_validator_fetches_at_once_what_consensus_asks_for(tmp_path: Pat
         await until(lambda: two.height == 1)
 
 
+async def test_who_voted_for_a_block_is_not_charged_for_not_having_stored_it_yet(tmp_path: Path) -> None:
+    """A COMMIT that arrives before the proposal has consensus ask its author for the block. At ten blocks a
+    second honest validators earned a ban by being asked a few milliseconds early."""
+    network = MemoryNetwork()
+    async with (
+        open_follower(network, "one", tmp_path / "a", DOCUMENT, role="validator") as one,
+        open_follower(network, "two", tmp_path / "b", DOCUMENT, role="validator") as two,
+    ):
+        await connect(one.host, two.host)
+        await until(lambda: two.heads.peer(one.host.peer_id) is not None)
+        two.sync.request_sync(2, one.host.peer_id)
+        await trio.sleep(0.2)
+        assert [info.score for info in two.host.peers()] == [0]
+        await Chain(one.finalizer, DOCUMENT).grow(1)
+        two.sync.request_sync(2, one.host.peer_id)
+        await until(lambda: two.height == 1)
+
+
 async def test_consensus_and_sync_may_finish_the_same_height(tmp_path: Path) -> None:
     network = MemoryNetwork()
     async with (
