@@ -31,8 +31,8 @@ MAX_CONFLICT_PROOF_BYTES = 256 * KIB
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 # What one vote says beyond its step, height and round: a block id, or for a ROUND_CHANGE its claim or None.
-# Widths are checked by `_rest`: msgspec 0.22 corrupts memory when it decodes a union of a bytes type with a
-# length bound and a tuple of fixed length (found by tests/consensus/test_garbage.py).
+# Widths are checked by `_rest`: msgspec 0.22 writes past its memory for a union of a bounded type and a tuple
+# of fixed length (docs/decisions/0045-evidence-checks-its-widths.md).
 Payload = bytes | tuple[int, bytes] | None
 
 
