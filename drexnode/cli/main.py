@@ -29,8 +29,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("status", "Where the network stands, and why it stands still if it does."),
     },
     "Use": {
-        "tx": ("tx", "Transfer, emit, burn, consolidate, send, wait."),
-        "query": ("query", "Balances, outputs, transactions, blocks, supply, validators."),
+        "tx": (
+            "tx",
+            "Every kind of transaction: transfer, emit, burn, interbank, swap, freeze … sign, send.",
+        ),
+        "query": ("query", "Balances, outputs, transactions, blocks, supply, validators, freezes."),
     },
     "Keys": {
         "keys": ("keys", "Encrypted keys: new, list, show, import, export."),
@@ -38,6 +41,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
+    },
+    "Network": {
+        "registry": ("registry", "Participants, keys, wallets, assets, pauses, nodes, candidates."),
     },
     "Setup": {
         "config": ("config", "Show and check the configuration."),

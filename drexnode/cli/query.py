@@ -229,3 +229,66 @@ def history(account: str, cursor: str | None, limit: int, as_json: bool) -> None
     show_table(("HEIGHT", "INDEX", "TRANSACTION"), rows, right=(0, 1))
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor}", err=True)
+
+
+@command.command("frozen", cls=ExampleCommand, example="drexnode query frozen alice")
+@click.argument("account")
+@at_node
+@as_output
+def frozen(account: str, as_json: bool) -> None:
+    """Freezes that stand on a wallet (name or address): asset, author, order, amount."""
+    with open_client() as client:
+        address = _address(client, account)
+        found = client.run(rpc.frozen(address))
+        decimals = _decimals(client)
+    rows = [
+        {
+            "asset": item.asset,
+            "author": item.author,
+            "order_id": item.order_id,
+            "amount": format_amount(item.amount, decimals.get(item.asset, 0)),
+        }
+        for item in found
+    ]
+    if as_json:
+        show_json({"address": address, "freezes": rows})
+    else:
+        cells = [(row["asset"], row["author"], row["order_id"], row["amount"]) for row in rows]
+        show_table(("ASSET", "AUTHOR", "ORDER", "AMOUNT"), cells, right=(3,))
+
+
+@command.command("wallet", cls=ExampleCommand, example="drexnode query wallet bob")
+@click.argument("account")
+@at_node
+@as_output
+def wallet(account: str, as_json: bool) -> None:
+    """What the registry says of a wallet (name or address): whose it is, who enabled or disabled it."""
+    import msgspec
+
+    with open_client() as client:
+        found = client.run(rpc.wallet(_address(client, account)))
+    if as_json:
+        show_json(msgspec.to_builtins(found))
+        return
+    own = found.participant or {}
+    show_pairs([("address", found.address), *((name, own[name]) for name in own if own[name])])
+    for item in found.clients_of:
+        state = f"disabled by {', '.join(item.disabled_by)}" if item.disabled_by else "enabled"
+        click.echo(f"  client of {item.issuer}: {state}")
+
+
+@command.command("votes", cls=ExampleCommand, example="drexnode query votes")
+@at_node
+@as_output
+def votes(as_json: bool) -> None:
+    """Validator votes that stand, and the height until which each counts."""
+    with open_client() as client:
+        found = client.run(rpc.pending_votes())
+    if as_json:
+        show_json({"votes": found})
+    else:
+        rows = [
+            (item["subject"], "add" if item["add"] else "remove", item["voter"], item["expires"])
+            for item in found
+        ]
+        show_table(("SUBJECT", "VOTE", "VOTER", "EXPIRES"), rows, right=(3,))

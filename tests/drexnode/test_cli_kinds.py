@@ -1,0 +1,296 @@
+"""Every kind by its command, each side of an exchange with its own keys, over a chain in memory.
+
+Commands run in this process: what is printed, and the exit code, are those of the installed command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import trio
+
+from drexnode.cli import main, output
+from drexnode.cli.moments import parse_moment
+from drexnode.keystore import Keystore
+from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BANK_B_DVT, BCB_ISPB
+from primitives.keys import SigningKey
+from tests.drexnode.memory_chain import MemoryChain
+from tests.drexnode.serving import serving
+
+BOND = "X:99990001/BOND"
+
+
+class Shell:
+    """Runs commands at one node with one set of wallets; `home` holds its files."""
+
+    def __init__(self, url: str, home: Path, options: tuple[str, ...]) -> None:
+        self.url, self.home, self.options = url, home, options
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Exit code, and the JSON of stdout or of the error."""
+        out, err = StringIO(), StringIO()
+        given = [*arguments, "--rpc", self.url, *self.options, "-o", "json"]
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main.run(given)
+        text = out.getvalue() if code == output.OK else (err.getvalue().splitlines() or [""])[-1]
+        document = json.loads(text) if text.startswith("{") else {}
+        return code, document.get("error", document)
+
+    def done(self, *arguments: str) -> dict[str, Any]:
+        code, document = self.run(*arguments)
+        assert code == output.OK, document
+        return document
+
+    def refused(self, *arguments: str) -> str:
+        code, document = self.run(*arguments)
+        assert code == (output.REJECTED if document["code"].startswith("TX_") else output.UNSAFE), document
+        return str(document["code"])
+
+    def file(self, name: str) -> str:
+        return str(self.home / name)
+
+    def held(self, wallet: str, asset: str) -> str:
+        rows = self.done("query", "balance", wallet)["balances"]
+        return next((row["total"] for row in rows if row["asset"] == asset), "0.00")
+
+
+async def play(folder: Path, work: Callable[[Shell, MemoryChain], None]) -> None:
+    chain = MemoryChain()
+    (folder / "wallets.json").write_text(json.dumps(chain.plan.wallets_view()))
+    async with serving(chain) as url:
+        shell = Shell(url, folder, ("--dir", str(folder)))
+        await trio.to_thread.run_sync(work, shell, chain)
+
+
+async def test_interbank_by_command_and_with_signatures_from_two_places(tmp_path: Path) -> None:
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        shell.done("tx", "emit", "bcb", "bank-a", "500.00")
+        done = shell.done("tx", "interbank", "alice", "bob", "100.00", "--wait")
+        assert (done["status"], done["to_asset"]) == ("FINAL", BANK_B_DVT)
+        assert shell.held("bank-b", "BRL") == "100.00"
+        shell.done("registry", "asset", "consent", BANK_B_DVT, "off", "--by", "bank-b")
+        half = shell.file("half")
+        given = ("tx", "interbank", "alice", "bob", "1.00", "--to-asset", BANK_B_DVT)
+        assert shell.refused(*given, "--payee-bank", "bank-a") == "TX_NOT_AUTHORISED"
+        made = shell.done(*given, "--payee-bank", chain.plan.wallets_view()["stn"]["address"], "--out", half)
+        assert made["status"] == "UNSENT"
+        assert shell.refused("tx", "send", half) in ("TX_NOT_AUTHORISED", "TX_WITNESS_UNUSED")
+        (tmp_path / "half").unlink()
+        shell.done(*given, "--out", half)
+        assert shell.held("bob", BANK_B_DVT) == "100.00"
+
+    await play(tmp_path, work)
+
+
+async def test_delivery_versus_payment_between_two_keystores_through_files(tmp_path: Path) -> None:
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        by = ("--by", "bcb-registry")
+        shell.done(
+            "registry", "asset", "add", BOND, BANK_A_ISPB, "--holders", "participants", "--burn-freely", *by
+        )
+        shell.done("tx", "emit", "bank-a", "bank-a", "100.00", "--asset", BOND)
+        shell.done("tx", "emit", "bcb", "bank-b", "90.00")
+        maker, taker = (_alone(shell, chain, tmp_path, name) for name in ("bank-a", "bank-b"))
+        give, get = f"50.00 {BOND}", "45.00 BRL"
+        f1, f2, f3 = (shell.file(name) for name in ("f1", "f2", "f3"))
+        maker.done("tx", "swap", "offer", "bank-a", "--give", give, "--get", get, "--out", f1)
+        agreed = ("--give", get, "--get", give)
+        accept = ("tx", "swap", "accept", f1, "bank-b")
+        assert (
+            taker.refused(*accept, "--give", "44.00 BRL", "--get", give, "--out", f2) == "WALLET_TERMS_DIFFER"
+        )
+        assert taker.refused(*accept, "--out", f2) == "WALLET_CONFIRM_NEEDED"
+        _tamper(tmp_path / "f1", 45_00, 46_00)
+        assert taker.refused(*accept, *agreed, "--out", f2) == "WALLET_TERMS_DIFFER"
+        _tamper(tmp_path / "f1", 46_00, 45_00)
+        taker.done(*accept, *agreed, "--out", f2)
+        shown = maker.done("tx", "show", f2)
+        changes = {(item["asset"], item["change"]) for item in shown["changes"]}
+        assert changes == {(BOND, "-50.00"), (BOND, "+50.00"), ("BRL", "-45.00"), ("BRL", "+45.00")}
+        assert shown["would_be"] == "TX_WITNESS_MISSING"
+        sign = ("tx", "sign", f2, "bank-a", "--out", f3)
+        assert maker.refused(*sign) == "WALLET_CONFIRM_NEEDED"
+        assert maker.refused(*sign, "--expect", f"-50.00 {BOND}") == "WALLET_TERMS_DIFFER"
+        _tamper(tmp_path / "f2", 45_00, 44_00)
+        assert maker.refused(*sign, "--offer", f1) == "WALLET_TERMS_DIFFER"
+        maker.done("tx", "sign", f2, "bank-a", "--yes", "--out", shell.file("blind"))
+        assert maker.refused("tx", "send", shell.file("blind")) in ("TX_BAD_SIGNATURE", "TX_UNBALANCED")
+        _tamper(tmp_path / "f2", 44_00, 45_00)
+        maker.done(*sign, "--offer", f1)
+        assert taker.refused(*accept, *agreed, "--out", f2) == "WALLET_FILE_EXISTS"
+        assert maker.done("tx", "send", f3, "--wait")["status"] == "FINAL"
+        assert (shell.held("bank-b", BOND), shell.held("bank-a", "BRL")) == ("50.00", "45.00")
+
+    await play(tmp_path, work)
+
+
+def _alone(shell: Shell, chain: MemoryChain, folder: Path, name: str) -> Shell:
+    """A shell whose keystore has one key and no other wallets."""
+    store = Keystore(folder / f"keys-{name}")
+    store.add(name, chain.plan.wallets[name].seed, b"secret", sensitive=False)
+    secret = folder / f"secret-{name}"
+    secret.write_text("secret\n")
+    secret.chmod(0o600)
+    options = ("--keystore", str(store.folder), "--passphrase-file", str(secret))
+    return Alone(shell.url, folder, options)
+
+
+class Alone(Shell):
+    """Gives the keystore only to commands that take one."""
+
+    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        if arguments[:2] in (("tx", "show"), ("tx", "send")):
+            return Shell(self.url, self.home, ()).run(*arguments)
+        return super().run(*arguments)
+
+
+def _tamper(path: Path, old: int, new: int) -> None:
+    """Change an amount of two bytes in a file's transaction."""
+    document = json.loads(path.read_text())
+    before, after = (f"cd{amount:04x}" for amount in (old, new))
+    assert before in document["transaction"]
+    document["transaction"] = document["transaction"].replace(before, after)
+    path.write_text(json.dumps(document))
+
+
+async def test_hashed_time_locks_and_vaults(tmp_path: Path) -> None:
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        deal, secret = shell.file("deal"), shell.file("secret")
+        create = ("tx", "htlc", "create", "alice", "bob", "20.00", "--refund-after", "24h")
+        assert shell.run(*create, "--contract", deal)[0] == output.USAGE
+        shell.done(*create, "--contract", deal, "--secret-file", secret)
+        assert (tmp_path / "secret").stat().st_mode & 0o077 == 0
+        assert shell.refused("tx", "htlc", "refund", deal, "alice") == "TX_LOCK_UNSATISFIED"
+        other = tmp_path / "other"
+        other.write_text("00" * 32)
+        other.chmod(0o600)
+        wrong = ("tx", "htlc", "claim", deal, "bob", "--secret-file", str(other))
+        assert shell.refused(*wrong) in ("TX_LOCK_UNSATISFIED", "TX_WITNESS_UNUSED")
+        claimed = shell.done("tx", "htlc", "claim", deal, "bob", "--secret-file", secret, "--wait")
+        assert claimed["status"] == "FINAL"
+        assert shell.held("bob", BANK_A_DVT) == "20.00"
+        past = (
+            "--refund-after",
+            "2026-01-01T00:00:00Z",
+            "--contract",
+            shell.file("past"),
+            "--hash",
+            "ab" * 32,
+        )
+        shell.done("tx", "htlc", "create", "alice", "bob", "3.00", *past)
+        shell.done("tx", "htlc", "refund", shell.file("past"), "alice")
+
+        vault = shell.file("vault")
+        keys = [part for name in ("alice", "bob", "bank-a") for part in ("--key", name)]
+        shell.done("tx", "vault", "create", "alice", "30.00", *keys, "--needed", "2", "--contract", vault)
+        spend = ("tx", "vault", "spend", vault, "bob", "10.00", "--by", "bank-a")
+        assert shell.refused(*spend) == "TX_LOCK_UNSATISFIED"
+        shell.done(*spend, "--out", shell.file("one"))
+        assert shell.refused("tx", "sign", shell.file("one"), "alice") == "WALLET_CONFIRM_NEEDED"
+        shell.done("tx", "sign", shell.file("one"), "alice", "--yes", "--wait")
+        assert shell.held("bob", BANK_A_DVT) == "30.00"
+        shell.done("tx", "vault", "spend", vault, "bob", "1.00", "--by", "bob", "--also", "alice")
+        a, b = shell.file("a"), shell.file("b")
+        shell.done("tx", "vault", "spend", vault, "bob", "2.00", "--by", "bob", "--out", a)
+        shell.done("tx", "sign", a, "alice", "--yes", "--out", b)
+        shell.done("tx", "join", a, b)
+
+    await play(tmp_path, work)
+
+
+async def test_orders_pauses_and_wallets_by_who_may_and_not_by_others(tmp_path: Path) -> None:
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        frozen = ("tx", "freeze", "alice", "999999.00", "--asset", BANK_A_DVT, "--order", "court-7")
+        for by in ("alice", "stn", "bank-b", "bcb"):
+            assert shell.refused(*frozen, "--by", by) == "TX_NOT_AUTHORISED", by
+        shell.done(*frozen, "--by", "bcb-orders")
+        [row] = shell.done("query", "frozen", "alice")["freezes"]
+        assert (row["author"], row["amount"]) == (BCB_ISPB, "999999.00")
+        assert shell.refused("tx", "transfer", "alice", "bob", "2.00") == "TX_FROZEN"
+        lift = ("tx", "unfreeze", "alice", "--asset", BANK_A_DVT, "--order", "court-7")
+        assert shell.refused(*lift, "--author", BCB_ISPB, "--by", "bank-a") == "TX_NOT_AUTHORISED"
+        assert shell.refused(*lift, "--by", "bank-a") == "TX_ORDER_UNKNOWN"
+        moved = ("tx", "move", "alice", "2.00", "--to", "bob", "--asset", BANK_A_DVT, "--order", "m-1")
+        assert shell.refused(*moved, "--by", "bank-a") == "TX_FROZEN"
+        assert shell.refused(*moved, "--by", "alice") == "TX_NOT_AUTHORISED"
+        assert shell.run(*moved, "--burn", "--by", "bcb-orders")[0] == output.USAGE
+        shell.done(*moved, "--by", "bcb-orders")
+        assert shell.held("bob", BANK_A_DVT) == "2.00"
+        shell.done(*lift, "--by", "bcb-orders")
+        pause = ("registry", "pause", BANK_A_DVT, "--order", "p-1", "--by")
+        assert shell.refused(*pause, "bank-b") == "TX_NOT_AUTHORISED"
+        shell.done(*pause, "bcb-orders")
+        assert shell.refused("tx", "transfer", "alice", "bob", "2.00") == "TX_PAUSED"
+        resume = ("registry", "resume", BANK_A_DVT, "--order", "p-1", "--by")
+        assert shell.refused(*resume, "bank-a", "--author", BCB_ISPB) == "TX_NOT_AUTHORISED"
+        shell.done(*resume, "bcb-orders")
+        disable = ("registry", "wallet", "disable", BANK_A_ISPB, "bob", "--order", "d-1", "--by")
+        assert shell.refused(*disable, "bank-b") == "TX_NOT_AUTHORISED"
+        shell.done(*disable, "bank-a")
+        assert shell.refused("tx", "transfer", "alice", "bob", "2.00") == "TX_WALLET_NOT_ENABLED"
+        found = shell.done("query", "wallet", "bob")["clients_of"]
+        assert [item["disabled_by"] for item in found] == [["issuer"], []]
+        shell.done("registry", "wallet", "restore", BANK_A_ISPB, "bob", "--order", "d-1", "--by", "bank-a")
+        shell.done("tx", "transfer", "alice", "bob", "2.00")
+
+    await play(tmp_path, work)
+
+
+async def test_registry_acts_by_their_holders_alone(tmp_path: Path) -> None:
+    new = SigningKey(b"\x09" * 32).public_key.hex()
+
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        view = chain.plan.wallets_view()
+        participant = ("registry", "participant", "add", "99990003", "Bank C", "bank", "--key", new, "--by")
+        assert shell.refused(*participant, "bank-a") == "TX_NOT_AUTHORISED"
+        shell.done(*participant, "bcb-registry", "--sponsor", BANK_A_ISPB)
+        shell.done("registry", "participant", "update", BANK_A_ISPB, "Banco A", "--by", "bcb-registry")
+        names = {item["name"] for item in shell.done("query", "participants")["participants"]}
+        assert {"Bank C", "Banco A"} <= names
+        update = ("registry", "asset", "update", BANK_A_DVT, "--cap", "2000000.00", "--by")
+        assert shell.refused(*update, "bank-a") == "TX_NOT_AUTHORISED"
+        shell.done(*update, "bcb-registry")
+        stn = view["stn"]["address"]
+        shell.done("registry", "wallet", "enable", BANK_A_ISPB, stn, "--by", "bank-a")
+        shell.done("tx", "transfer", "alice", "stn", "1.00")
+        candidate = ("registry", "candidate", "add", new, BANK_A_ISPB, "--by")
+        assert shell.refused(*candidate, "bank-a") == "TX_NOT_AUTHORISED"
+        shell.done(*candidate, "bcb-registry")
+        shell.done("registry", "candidate", "remove", new, "--by", "bcb-registry")
+        peer = chain.plan.nodes[0].peer_id
+        assert (
+            shell.refused("registry", "node", "remove", peer, "--by", "bcb-registry") == "TX_VALIDATOR_IN_SET"
+        )
+        assert shell.refused("registry", "protocol", "1", "9", "--by", "bcb-registry") == "TX_REGISTRY_RULE"
+        shell.done("registry", "protocol", "2", "5000", "--by", "bcb-registry")
+        rotate = ("registry", "key", "rotate", BANK_A_ISPB, "own", "--key", new, "--key", "bank-a", "--by")
+        assert shell.refused(*rotate, "bcb-registry", "--as", BCB_ISPB) == "TX_NOT_AUTHORISED"
+        shell.done(*rotate, "bank-a", "--needed", "1")
+        recover = ("registry", "key", "recover", BCB_ISPB, "emission", "--key", new, "--by")
+        assert shell.refused(*recover, "bcb-registry") == "TX_NOT_AUTHORISED"
+        shell.done(*recover, "bcb-recovery")
+        shell.done("registry", "key", "cancel", BCB_ISPB, "emission", "--by", "bcb")
+        lock = ("registry", "lock", "add", BANK_A_ISPB, view["bcb-orders"]["address"], "--by")
+        assert shell.refused(*lock, "bank-b") == "TX_NOT_AUTHORISED"
+        shell.done(*lock, "bank-a")
+        shell.done("registry", "lock", "remove", *lock[3:], "bank-a")
+        assert shell.run("tx", "vote", "remove", new, "--by", "nobody")[1]["code"] == "WALLET_UNKNOWN"
+
+    await play(tmp_path, work)
+
+
+def test_moments_are_from_now_or_of_the_calendar_with_a_zone() -> None:
+    assert parse_moment("90s", 1_000) == 91_000
+    assert parse_moment("2d", 0) == 172_800_000
+    assert parse_moment("1970-01-01T00:00:01.5Z") == 1_500
+    assert parse_moment("1970-01-01T01:00:00+01:00") == 0
+    for text in ("", "tomorrow", "2026-12-01T10:00:00", "-5s", "1969-12-31T00:00:00Z", "9" * 30 + "s"):
+        with pytest.raises(click.UsageError):
+            parse_moment(text)
