@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import trio
 
+from consensus.evidence import ConflictProof
 from drexnode.metrics import Metrics
 from drexnode.slicing import breathe
 from drexnode.telemetry import get_logger
@@ -24,6 +25,7 @@ from ledger.state_tree import StateTree
 from ledger.transaction import OutPoint
 from primitives.block import BlockHeader, BlockId
 from primitives.certificate import CommitCertificate
+from primitives.codec import encode
 from primitives.errors import InvariantViolation
 from primitives.validators import ValidatorSet
 from storage.chain_store import ChainStore
@@ -64,6 +66,7 @@ class Finalizer:
         self._ledger = ledger_parameters(genesis)
         self._metrics = metrics
         self._listeners: list[OnFinal] = []
+        self._decided_by: ValidatorSet | None = None  # the head; None until this run decided one
         self._one_at_a_time = trio.Lock()
         self._grown = trio.Event()
         metrics.chain_height.set(head.height)
@@ -117,6 +120,7 @@ class Finalizer:
 
     def _advance(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         parent = self.head
+        self._decided_by = parent.validators
         self.head = Head(block.header, block.block.block_id, block.certificate, executed.next_validators)
         grown, self._grown = self._grown, trio.Event()
         grown.set()
@@ -139,7 +143,19 @@ class Finalizer:
             listener(block, executed)
 
     def _check_same(self, block: FinalizedBlock) -> None:
-        if block.height == self.head.height and block.block.block_id != self.head.block_id:
-            raise InvariantViolation(
-                "CONFLICTING_FINAL_BLOCK", f"two final blocks at height {block.height}: stop and investigate"
+        """Raise with a proof when a quorum certified another block than the head at its height."""
+        head, validators = self.head, self._decided_by
+        if block.height != head.height or block.block.block_id == head.block_id:
+            return
+        proof = None
+        if head.certificate is not None and validators is not None:
+            chain = (self.chain_id, validators.epoch, validators.keys)
+            proof = encode(
+                ConflictProof(*chain, head.header, head.certificate, block.header, block.certificate)
             )
+        raise InvariantViolation(
+            "CONFLICTING_FINAL_BLOCK",
+            f"two final blocks at height {block.height}: stop and investigate",
+            height=block.height,
+            proof=proof,
+        )

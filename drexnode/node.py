@@ -270,8 +270,8 @@ class Node:
                 sync=self._sync,
                 watch=self._watch,
                 metrics=self._metrics,
+                evidence=lambda: self._evidence.kept,
             )
-            nursery.start_soon(api.run)
             nursery.start_soon(api.run)
             cookie = write_cookie(config.cookie_path)
             url = await nursery.start(

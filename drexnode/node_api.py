@@ -7,11 +7,12 @@ by events. The chain and the money are read in `chain_api.py` and `money_api.py`
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import trio
 
+from consensus.evidence import Evidence
 from drexnode.admission import Admission
 from drexnode.chain_api import ChainApi
 from drexnode.config import NodeConfig
@@ -24,6 +25,7 @@ from drexnode.money_api import MoneyApi
 from drexnode.permits import Permits
 from drexnode.rpc.api import (
     ConsensusStatus,
+    EvidenceInfo,
     NodeIdentity,
     PeerInfo,
     PoolStatus,
@@ -42,6 +44,7 @@ from ledger.transaction import decode_transaction
 from p2p.transport import PeerId, Transport
 from p2p.transport import PeerInfo as Connected
 from primitives.block import block_id
+from primitives.codec import encode
 from primitives.errors import DrexError, InvariantViolation
 
 
@@ -60,6 +63,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         sync: Synchroniser,
         watch: ValidatorWatch,
         metrics: Metrics,
+        evidence: Callable[[], Sequence[Evidence]] = tuple,
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
@@ -72,6 +76,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         self._sync = sync
         self._watch = watch
         self._metrics = metrics
+        self._evidence = evidence
         self._gauges = Gauges(
             metrics,
             transport=transport,
@@ -157,6 +162,13 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
     def consensus(self) -> ConsensusStatus:
         """See `NodeApi`."""
         return self._watch.status()
+
+    def evidence(self) -> tuple[EvidenceInfo, ...]:
+        """See `NodeApi`."""
+        return tuple(
+            EvidenceInfo(found.validator, found.height, found.round, found.step, encode(found))
+            for found in self._evidence()
+        )
 
     def sync(self) -> SyncStatus:
         """See `NodeApi`."""

@@ -251,6 +251,18 @@ class ConsensusStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceInfo:
+    """A validator signed one step twice. `step` is 0 ROUND_CHANGE, 1 PROPOSAL, 2 PREPARE, 3 COMMIT;
+    `raw` is the whole proof, which anyone can check (docs/encodings-consensus.md, "Evidence")."""
+
+    validator: bytes
+    height: int
+    round: int
+    step: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     """`syncing` while blocks are fetched from others; `target_height` is the highest tip a peer has shown."""
 
@@ -372,6 +384,9 @@ class NodeApi(LedgerReads, Protocol):
 
     def consensus(self) -> ConsensusStatus:
         """Where consensus stands."""
+
+    def evidence(self) -> tuple[EvidenceInfo, ...]:
+        """What this node keeps against validators, by height, round and step; empty where none votes."""
 
     def sync(self) -> SyncStatus:
         """Where catching up stands."""

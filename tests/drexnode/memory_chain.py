@@ -19,6 +19,7 @@ from drexnode.rpc.api import (
     Balance,
     Balances,
     ConsensusStatus,
+    EvidenceInfo,
     HistoryEntry,
     HistoryPage,
     NodeIdentity,
@@ -370,6 +371,9 @@ class MemoryChain:
     def consensus(self) -> ConsensusStatus:
         me = ValidatorInfo(0, self.key.public_key, "memory", True, self.tip().height or None)
         return ConsensusStatus(self.tip().height + 1, 0, "waiting", None, 1, 1, (me,))
+
+    def evidence(self) -> tuple[EvidenceInfo, ...]:
+        return (EvidenceInfo(self.key.public_key, 1, 0, 2, b"proof"),)
 
     def sync(self) -> SyncStatus:
         return SyncStatus(False, self.tip().height, self.tip().height)

@@ -439,6 +439,9 @@ async def test_signers_stalls_and_timeouts_can_be_asked_for() -> None:
         parameters = chain.document.parameters
         assert float(waits["base"]) * 1000 == parameters.base_timeout_ms
         assert float(waits["cap"]) * 1000 == parameters.max_timeout_ms
+        [proof] = (await call(url, "qbft_getEvidence"))["result"]
+        assert (proof["validator"], proof["step"]) == (chain.key.public_key.hex(), "PREPARE")
+        assert bytes.fromhex(proof["proof"]) == b"proof"
         far = await call(url, "qbft_getSignerMetrics", 0, 10_000)
         assert far["error"]["data"]["code"] == "RPC_TOO_LARGE"
 

@@ -25,6 +25,22 @@ async def explain_stall(context: Context) -> dict[str, Any]:
     }
 
 
+@method("qbft_getEvidence", "list of {validator, height, round, step, proof}")
+async def evidence(context: Context) -> list[dict[str, Any]]:
+    """Proofs that a validator signed two payloads for one step, as this node keeps them on disk."""
+    steps = ("ROUND_CHANGE", "PROPOSAL", "PREPARE", "COMMIT")
+    return [
+        {
+            "validator": found.validator.hex(),
+            "height": found.height,
+            "round": found.round,
+            "step": steps[found.step],
+            "proof": found.raw.hex(),
+        }
+        for found in context.api.evidence()
+    ]
+
+
 @method("qbft_getRequestTimeoutSeconds", "{base, cap}")
 async def request_timeout(context: Context) -> dict[str, str]:
     """How long round 0 waits, and the longest a round waits, in seconds as text."""

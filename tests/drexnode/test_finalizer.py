@@ -1,0 +1,143 @@
+"""The one door to a new height: in order, once, durable before anyone hears of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from consensus.evidence import decode_conflict_proof, verify_conflict_proof
+from drexnode.executor import Executor
+from drexnode.metrics import Metrics
+from ledger.block import Block, FinalizedBlock
+from primitives.errors import InvalidBlock, InvariantViolation
+from primitives.keys import verify
+from tests.drexnode.chain import Chain, genesis_document, open_finalizer
+
+pytestmark = pytest.mark.trio
+DOCUMENT = genesis_document(outputs=400)
+
+
+async def test_who_hears_of_a_block_finds_it_in_store_state_and_tree(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain, heard = Chain(finalizer, DOCUMENT), list[int]()
+
+        def listener(block: FinalizedBlock, executed: object) -> None:
+            assert finalizer.head.block_id == block.block.block_id
+            assert finalizer.store.tip is not None
+            assert finalizer.store.tip.height == block.height
+            assert finalizer.tree.root == block.header.state_root
+            heard.append(block.height)
+
+        finalizer.on_final(listener)
+        await chain.grow(3)
+        assert heard == [1, 2, 3]
+
+
+async def test_consensus_and_catching_up_may_bring_the_same_block(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        heard = list[int]()
+        finalizer.on_final(lambda block, executed: heard.append(block.height))
+        block, executed = Chain(finalizer, DOCUMENT).build([])
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(finalizer.finalize, block, executed)
+        assert heard == [1]
+
+
+async def test_another_final_block_at_the_heads_height_is_proof_against_its_signers(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        one, one_executed = chain.build([])
+        other, other_executed = chain.build(chain.transfers(1))
+        await finalizer.finalize(one, one_executed)
+        with pytest.raises(InvariantViolation) as caught:
+            await finalizer.finalize(other, other_executed)
+        assert caught.value.code == "CONFLICTING_FINAL_BLOCK"
+        proof = decode_conflict_proof(caught.value.data["proof"])
+        verify_conflict_proof(proof, verify)
+        assert len(proof.accused) == 3
+
+
+async def test_a_cancelled_caller_leaves_a_block_final_or_not_begun(tmp_path: Path) -> None:
+    """Whoever asked may give up at any moment; store, state, tree and head stay of one height."""
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        for turns in range(14):
+            block, executed = chain.build(chain.transfers(20))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(finalizer.finalize, block, executed)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            assert finalizer.store.tip is not None
+            assert finalizer.store.tip.block_id == finalizer.head.block_id
+            assert finalizer.tree.root == finalizer.head.header.state_root
+            if finalizer.head.height < block.height:
+                await finalizer.finalize(block, executed)
+            assert finalizer.head.block_id == block.block.block_id
+
+
+async def test_whoever_waits_for_a_height_gets_the_head_that_reached_it(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain, heads = Chain(finalizer, DOCUMENT), list[int]()
+
+        async def wait(height: int) -> None:
+            heads.append((await finalizer.wait_height(height)).height)
+
+        async with trio.open_nursery() as nursery:
+            for height in (0, 1, 2):
+                nursery.start_soon(wait, height)
+            await chain.grow(2)
+        assert sorted(heads) == [0, 1, 2]
+
+
+async def test_a_block_is_executed_once_however_many_ask(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        executor, chain = Executor(finalizer, Metrics()), Chain(finalizer, DOCUMENT)
+        block = chain.build(chain.transfers(30))[0].block
+        results = list[object]()
+
+        async def execute() -> None:
+            results.append(await executor.execute(Block(block.header, block.transactions)))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(execute)
+        assert results[0] is results[1]
+        assert results[1] is results[2]
+
+
+async def test_an_execution_that_is_given_up_leaves_room_for_the_next(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        executor, chain = Executor(finalizer, Metrics()), Chain(finalizer, DOCUMENT)
+        block = chain.build(chain.transfers(30))[0].block
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(executor.execute, block)
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        assert executor.find(block.block_id) is None
+        assert (await executor.execute(block)).state_root == block.header.state_root
+
+
+async def test_an_execution_is_superseded_by_the_decision_of_its_height(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        executor, chain = Executor(finalizer, Metrics()), Chain(finalizer, DOCUMENT)
+        slow = chain.build(chain.transfers(200))[0].block
+        decided, executed = chain.build([])
+        codes = list[str]()
+
+        async def execute() -> None:
+            try:
+                await executor.execute(slow)
+            except InvalidBlock as error:
+                codes.append(error.code)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(execute)
+            await trio.lowlevel.checkpoint()
+            await finalizer.finalize(decided, executed)
+        assert codes in (["BLOCK_SUPERSEDED"], [])
+        assert executor.find(slow.block_id) is None
