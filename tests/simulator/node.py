@@ -81,6 +81,7 @@ class Faults:
     sync_ms: int = 1  # one fsync
     clock_rate: float = 1.0  # timers run this much slower or faster
     clock_offset_ms: int = 0
+    signer_fails: float = 0.0  # chance that the signer can't be reached for a vote; nothing is written
     journal_rot: float = 0.0  # chance that a bit of the journal is flipped while the machine is down
     slot_rot: float = 0.0  # the same for a watermark's slot
     forgets_votes: bool = False  # an amnesiac: journal and watermark are gone at each restart
@@ -276,6 +277,9 @@ class Node:
 
     def _sign(self, effect: Persist) -> None:
         record, disk, random = effect.record, self.disk, self.world.random.random
+        if self.faults.signer_fails and random() < self.faults.signer_fails:
+            self.feed(SigningFailed(effect.token, "SIGNER_UNREACHABLE"))
+            return None
         last = disk.last
         repeats = last is not None and record.payload_hash == last.payload_hash
         if last is not None and record.position <= last.position and self.refuses_regression and not repeats:

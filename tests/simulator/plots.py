@@ -128,6 +128,15 @@ def journals_lost(stage: Stage) -> None:
         stage.at(stage.moment(), lose, node.number)
 
 
+def signers_unreachable(stage: Stage) -> None:
+    """The signing processes can't be reached now and then."""
+    dice = stage.world.random
+    for node in stage.nodes:
+        node.faults.signer_fails = dice.choice((0.0, 0.05, 0.4))
+    if dice.random() < 0.5:
+        random_faults(stage)
+
+
 def watermarks_rot(stage: Stage) -> None:
     """Up to f validators find a slot of their watermark bad: quarantine, unless the journal knows more."""
     crashes(stage)
@@ -178,6 +187,7 @@ HONEST_PLOTS: list[Callable[[Stage], None]] = [
     clock_steps,
     slow_disk,
     journals_lost,
+    signers_unreachable,
     many_down,
     slower_than_timeouts,
     churn,

@@ -107,6 +107,10 @@ def run_stage(stage: Stage, name: str, heights: int) -> Result:
     if not world.run(world.now + LIVENESS_MS, all_at(target)):
         state = [(len(node.disk.chain), node.current_round()) for node in stage.honest]
         raise Violation(f"liveness: not all reached height {target} after healing: {state}")
+    for node in stage.honest:
+        seen = node.core.observe() if node.core is not None else None
+        if seen is not None and (seen.round != node.current_round() or len(seen.asked_rounds) < 4):
+            raise Violation(f"observation: node {node.number} shows round {seen.round}")
     after = world.oracle.rounds[first] - highest_round
     if after > stage.faulty + 2:
         raise Violation(f"liveness: height {first} took {after} rounds from round {highest_round} on")
@@ -123,6 +127,7 @@ def heal(stage: Stage) -> None:
     for node in stage.nodes:
         node.faults.crash_in_vote = node.faults.journal_rot = node.faults.slot_rot = 0.0
         node.faults.sync_ms = 1
+        node.faults.signer_fails = 0.0
         node.faults.clock_rate = 1.0
         node.faults.restart_after_ms = 5
         if len(wrong) + stage.size - len(stage.honest) > stage.faulty:

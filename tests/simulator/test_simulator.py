@@ -14,7 +14,7 @@ from tests.simulator.search import CHUNK, fork_of_too_many_twins, hunt_mutant, r
 from tests.simulator.stage import make_stage
 from tests.simulator.villains import EquivocatingProposer
 
-SEARCHED_CHUNKS = 7
+SEARCHED_CHUNKS = 5
 FAST_MUTANTS = [name for name, mutant in mutants.MUTANTS.items() if mutant.within <= 100]
 
 
