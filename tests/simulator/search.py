@@ -92,10 +92,13 @@ def search(
                 return
             yield start
 
-    with workers(cores) as run:
-        for tally in run(run_chunk, chunks()):
-            total.add(tally)
-            progress(total)
+    try:
+        with workers(cores) as run:
+            for tally in run(run_chunk, chunks()):
+                total.add(tally)
+                progress(total)
+    except KeyboardInterrupt:
+        pass  # what was seen so far is the result
     return total
 
 
