@@ -1,64 +1,27 @@
 """Every kind by its command, each side of an exchange with its own keys, over a chain in memory.
 
-Commands run in this process: what is printed, and the exit code, are those of the installed command.
+Commands run in this process (tests/drexnode/shell.py).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 import trio
 
-from drexnode.cli import main, output
+from drexnode.cli import output
 from drexnode.cli.moments import parse_moment
-from drexnode.keystore import Keystore
 from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BANK_B_DVT, BCB_ISPB
 from primitives.keys import SigningKey
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving
+from tests.drexnode.shell import Shell, alone, tamper
 
 BOND = "X:99990001/BOND"
-
-
-class Shell:
-    """Runs commands at one node with one set of wallets; `home` holds its files."""
-
-    def __init__(self, url: str, home: Path, options: tuple[str, ...]) -> None:
-        self.url, self.home, self.options = url, home, options
-
-    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """Exit code, and the JSON of stdout or of the error."""
-        out, err = StringIO(), StringIO()
-        given = [*arguments, "--rpc", self.url, *self.options, "-o", "json"]
-        with redirect_stdout(out), redirect_stderr(err):
-            code = main.run(given)
-        text = out.getvalue() if code == output.OK else (err.getvalue().splitlines() or [""])[-1]
-        document = json.loads(text) if text.startswith("{") else {}
-        return code, document.get("error", document)
-
-    def done(self, *arguments: str) -> dict[str, Any]:
-        code, document = self.run(*arguments)
-        assert code == output.OK, document
-        return document
-
-    def refused(self, *arguments: str) -> str:
-        code, document = self.run(*arguments)
-        assert code == (output.REJECTED if document["code"].startswith("TX_") else output.UNSAFE), document
-        return str(document["code"])
-
-    def file(self, name: str) -> str:
-        return str(self.home / name)
-
-    def held(self, wallet: str, asset: str) -> str:
-        rows = self.done("query", "balance", wallet)["balances"]
-        return next((row["total"] for row in rows if row["asset"] == asset), "0.00")
 
 
 async def play(folder: Path, work: Callable[[Shell, MemoryChain], None]) -> None:
@@ -97,7 +60,9 @@ async def test_delivery_versus_payment_between_two_keystores_through_files(tmp_p
         )
         shell.done("tx", "emit", "bank-a", "bank-a", "100.00", "--asset", BOND)
         shell.done("tx", "emit", "bcb", "bank-b", "90.00")
-        maker, taker = (_alone(shell, chain, tmp_path, name) for name in ("bank-a", "bank-b"))
+        maker, taker = (
+            alone(shell.url, tmp_path, name, chain.plan.wallets[name]) for name in ("bank-a", "bank-b")
+        )
         give, get = f"50.00 {BOND}", "45.00 BRL"
         f1, f2, f3 = (shell.file(name) for name in ("f1", "f2", "f3"))
         maker.done("tx", "swap", "offer", "bank-a", "--give", give, "--get", get, "--out", f1)
@@ -107,9 +72,9 @@ async def test_delivery_versus_payment_between_two_keystores_through_files(tmp_p
             taker.refused(*accept, "--give", "44.00 BRL", "--get", give, "--out", f2) == "WALLET_TERMS_DIFFER"
         )
         assert taker.refused(*accept, "--out", f2) == "WALLET_CONFIRM_NEEDED"
-        _tamper(tmp_path / "f1", 45_00, 46_00)
+        tamper(tmp_path / "f1", 45_00, 46_00)
         assert taker.refused(*accept, *agreed, "--out", f2) == "WALLET_TERMS_DIFFER"
-        _tamper(tmp_path / "f1", 46_00, 45_00)
+        tamper(tmp_path / "f1", 46_00, 45_00)
         taker.done(*accept, *agreed, "--out", f2)
         shown = maker.done("tx", "show", f2)
         changes = {(item["asset"], item["change"]) for item in shown["changes"]}
@@ -118,46 +83,17 @@ async def test_delivery_versus_payment_between_two_keystores_through_files(tmp_p
         sign = ("tx", "sign", f2, "bank-a", "--out", f3)
         assert maker.refused(*sign) == "WALLET_CONFIRM_NEEDED"
         assert maker.refused(*sign, "--expect", f"-50.00 {BOND}") == "WALLET_TERMS_DIFFER"
-        _tamper(tmp_path / "f2", 45_00, 44_00)
+        tamper(tmp_path / "f2", 45_00, 44_00)
         assert maker.refused(*sign, "--offer", f1) == "WALLET_TERMS_DIFFER"
         maker.done("tx", "sign", f2, "bank-a", "--yes", "--out", shell.file("blind"))
         assert maker.refused("tx", "send", shell.file("blind")) in ("TX_BAD_SIGNATURE", "TX_UNBALANCED")
-        _tamper(tmp_path / "f2", 44_00, 45_00)
+        tamper(tmp_path / "f2", 44_00, 45_00)
         maker.done(*sign, "--offer", f1)
         assert taker.refused(*accept, *agreed, "--out", f2) == "WALLET_FILE_EXISTS"
         assert maker.done("tx", "send", f3, "--wait")["status"] == "FINAL"
         assert (shell.held("bank-b", BOND), shell.held("bank-a", "BRL")) == ("50.00", "45.00")
 
     await play(tmp_path, work)
-
-
-def _alone(shell: Shell, chain: MemoryChain, folder: Path, name: str) -> Shell:
-    """A shell whose keystore has one key and no other wallets."""
-    store = Keystore(folder / f"keys-{name}")
-    store.add(name, chain.plan.wallets[name].seed, b"secret", sensitive=False)
-    secret = folder / f"secret-{name}"
-    secret.write_text("secret\n")
-    secret.chmod(0o600)
-    options = ("--keystore", str(store.folder), "--passphrase-file", str(secret))
-    return Alone(shell.url, folder, options)
-
-
-class Alone(Shell):
-    """Gives the keystore only to commands that take one."""
-
-    def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        if arguments[:2] in (("tx", "show"), ("tx", "send")):
-            return Shell(self.url, self.home, ()).run(*arguments)
-        return super().run(*arguments)
-
-
-def _tamper(path: Path, old: int, new: int) -> None:
-    """Change an amount of two bytes in a file's transaction."""
-    document = json.loads(path.read_text())
-    before, after = (f"cd{amount:04x}" for amount in (old, new))
-    assert before in document["transaction"]
-    document["transaction"] = document["transaction"].replace(before, after)
-    path.write_text(json.dumps(document))
 
 
 async def test_hashed_time_locks_and_vaults(tmp_path: Path) -> None:
