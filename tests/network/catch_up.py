@@ -1,6 +1,6 @@
 """An observer with an empty home catches up a long chain, checks all of it, and refuses to take transactions.
 
-    python -m tests.network.catch_up --blocks 2000
+Run it with `make catch-up`, or `python -m tests.network.catch_up --blocks 2000`.
 """
 
 from __future__ import annotations
