@@ -33,15 +33,20 @@ def test_selected_coins_cover_exactly_or_leave_change_that_is_no_dust(
     amounts: list[int], amount: int, dust: int
 ) -> None:
     total = sum(amounts)
-    if total < amount or amount < total < amount + dust:
-        with pytest.raises(WalletError) as refused:
-            select_coins(coins(amounts), amount, dust)
-        assert (refused.value.code == "WALLET_FUNDS") == (total < amount)
+    try:
+        chosen = select_coins(coins(amounts), amount, dust)
+    except WalletError as refused:  # never while all coins together would do
+        assert (refused.code == "WALLET_FUNDS") == (total < amount)
+        assert total < amount + dust
+        assert total != amount
         return
-    chosen = select_coins(coins(amounts), amount, dust)
     left = sum(item.amount for item in chosen) - amount
     assert left == 0 or left >= dust
     assert len({item.index for item in chosen}) == len(chosen)
+
+
+def test_an_exact_coin_is_taken_although_all_together_would_leave_dust() -> None:
+    assert [item.amount for item in select_coins(coins([1, 1]), 1, 2)] == [1]
 
 
 def test_an_exact_coin_is_taken_before_a_larger_and_a_single_one_before_several() -> None:
