@@ -22,14 +22,8 @@ import click
 
 from drexnode import client as rpc
 from drexnode.config import load_config
-from drexnode.home import read_genesis
-from drexnode.recovery import STORE_FOLDER
-from ledger.genesis import chain_id_of, genesis_validators
-from primitives.keys import verify
+from drexnode.data_care import scan_chain
 from scripts.load import find_target, make_coins, sign_transfers
-from storage.chain_store import open_chain_store
-from storage.integrity import check_open
-from storage.verify import verify_store
 from tests.network.net import Network, network, until
 
 CHUNK = 40
@@ -105,25 +99,7 @@ def check_final(net: Network, final: Mapping[str, tuple[int, str]]) -> None:
 def scan_stores(net: Network) -> None:
     """Full scan of every stopped node's data."""
     for node in net.nodes:
-        config = load_config(node.home, environment={})
-        document = read_genesis(config.genesis_path)
-        chain_id, first_set = chain_id_of(document), genesis_validators(document)
-        store = open_chain_store(config.data_path / STORE_FOLDER, chain_id, hot_set_bytes=1 << 26)
-        try:
-            check_open(store, chain_id, document.parameters.bucket_count)
-            report = verify_store(
-                store,
-                chain_id,
-                document.parameters.bucket_count,
-                validators_at=lambda _: first_set,  # noqa: B023 - used within this turn of the loop
-                verify=verify,
-                genesis_outputs={
-                    chain_id + place.to_bytes(4, "big"): (output.lock, output.asset.encode())
-                    for place, output in enumerate(document.outputs)
-                },
-            )
-        finally:
-            store.close()
+        report = scan_chain(load_config(node.home, environment={}), lambda what, count: None)
         assert report.is_clean, (node.name, report.findings)
         print(f"{node.name}: {report.blocks} blocks, {report.transactions} transactions, all as it should be")
 
