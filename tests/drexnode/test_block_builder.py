@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import trio.testing
 
 from drexnode.block_builder import BUSY_BLOCK_TRANSACTIONS, BlockBuilder
 from ledger.execute import ExecutedBlock
+from ledger.transaction import Transaction
 from tests.drexnode.chain import genesis_document
 from tests.drexnode.desk import Desk, open_desk
 
@@ -108,8 +109,20 @@ async def test_a_clock_behind_the_parent_gives_the_next_millisecond(tmp_path: Pa
 
 async def test_a_block_whose_parent_is_overtaken_is_built_on_the_new_head(tmp_path: Path) -> None:
     async with open_works(tmp_path) as works:
-        await works.desk.submit(*works.desk.chain.transfers(250))
+        (payment,) = works.desk.chain.transfers(1)
+        await works.desk.submit(payment)
+        finalizer, old_head = works.desk.finalizer, works.desk.finalizer.head
         decided, executed = works.desk.chain.build([])
+        building = trio.Event()
+
+        def candidates() -> Iterator[Transaction]:
+            """The payment again and again until the parent is overtaken: no build can end before it."""
+            yield payment
+            while finalizer.head is old_head:
+                building.set()
+                yield payment
+
+        works.desk.admission.candidates = candidates  # type: ignore[method-assign]
         async with trio.open_nursery() as nursery:
             built: list[ExecutedBlock] = []
 
@@ -117,7 +130,8 @@ async def test_a_block_whose_parent_is_overtaken_is_built_on_the_new_head(tmp_pa
                 built.append((await works.build())[0])
 
             nursery.start_soon(build)
-            await trio.lowlevel.checkpoint()
-            await works.desk.finalizer.finalize(decided, executed)
+            await building.wait()
+            await finalizer.finalize(decided, executed)
         assert built[0].block.header.parent_id == decided.block.block_id
         assert built[0].block.height == 2
+        assert built[0].block.transactions == (payment,)
