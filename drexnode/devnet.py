@@ -90,6 +90,7 @@ def write_network(plan: NetworkPlan, folder: Path) -> None:
                 "node.name": node.name,
                 "p2p.listen": (node.listen,),
                 "p2p.peers": others,
+                "rpc.host": node.rpc_host,
                 "rpc.port": node.rpc_port,
                 "rpc.rate_per_second": 0,
                 "storage.hot_set_bytes": DEVNET_HOT_SET_BYTES,
@@ -103,7 +104,7 @@ def write_network(plan: NetworkPlan, folder: Path) -> None:
             "name": node.name,
             "role": node.role,
             "p2p_address": node.address,
-            "rpc_url": f"http://127.0.0.1:{node.rpc_port}",
+            "rpc_url": f"http://{node.rpc_host}:{node.rpc_port}",
             "p2p_port": node.p2p_port,
             "rpc_port": node.rpc_port,
         }

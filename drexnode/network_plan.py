@@ -7,6 +7,7 @@ entropy gives the same network. A production genesis is put together from public
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ from p2p.identity import peer_id_from_seed
 from primitives.address import encode_address
 from primitives.keys import SigningKey
 
+LOOPBACK = "127.0.0.1"
 RPC_PORT_OFFSET = 50
 MAX_NODES = RPC_PORT_OFFSET
 
@@ -27,7 +29,7 @@ _NODE_ROLES = {"validator": NodeRole.VALIDATOR, "full": NodeRole.FULL, "observer
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
-    """One node: name, role, secrets, ports on loopback."""
+    """One node: name, role, secrets, addresses and ports (on loopback, unless planned otherwise)."""
 
     name: str
     role: RoleName
@@ -35,6 +37,8 @@ class PlannedNode:
     validator_seed: bytes | None
     p2p_port: int
     rpc_port: int
+    p2p_host: str = LOOPBACK
+    rpc_host: str = LOOPBACK
 
     @property
     def peer_id(self) -> str:
@@ -44,7 +48,7 @@ class PlannedNode:
     @property
     def listen(self) -> str:
         """The multiaddress it listens on."""
-        return f"/ip4/127.0.0.1/tcp/{self.p2p_port}"
+        return f"/ip4/{self.p2p_host}/tcp/{self.p2p_port}"
 
     @property
     def address(self) -> str:
@@ -82,8 +86,12 @@ def plan_network(
     entropy: bytes,
     timestamp_ms: int,
     name: str = "devnet",
+    hosts: Sequence[tuple[str, str]] = (),
 ) -> NetworkPlan:
-    """Plan a network. Secrets follow from `entropy` (32 bytes); ports from `base_port`."""
+    """Plan a network. Secrets follow from `entropy` (32 bytes); ports from `base_port`.
+
+    `hosts` are the IPv4 addresses of each node, in order, for peers and for RPC; without them all nodes are
+    on loopback."""
     wallets = {wallet: SigningKey(_seed(entropy, "wallet", wallet)) for wallet in DEVNET_WALLETS}
     counts: tuple[tuple[RoleName, int], ...] = (
         ("validator", validators),
@@ -99,6 +107,8 @@ def plan_network(
             validator_seed=_seed(entropy, "validator", node) if role == "validator" else None,
             p2p_port=base_port + place,
             rpc_port=base_port + RPC_PORT_OFFSET + place,
+            p2p_host=hosts[place][0] if hosts else LOOPBACK,
+            rpc_host=hosts[place][1] if hosts else LOOPBACK,
         )
         for place, (role, node) in enumerate(names)
     )

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,15 +54,19 @@ def find_process(home: Path) -> NodeProcess | None:
     return process if _start_time(process.pid) == process.started else None
 
 
-def start_process(home: Path) -> NodeProcess:
+def start_process(
+    home: Path, *, prefix: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> NodeProcess:
     """Start `python -m drexnode start --home …` in a session of its own; its log is HOME/node.log.
 
-    `DREX_*` variables are not handed on: they are meant for one node, not for six.
+    This program's `DREX_*` variables are not handed on: they are meant for one node, not for six; `variables`
+    are. `prefix` is a command that executes the node in its place, with the same pid (`ip netns exec NAME`).
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DREX_")}
+    environment |= variables or {}
     with (home / LOG_FILE).open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "drexnode", "start", "--home", str(home.resolve())],
+            [*prefix, sys.executable, "-m", "drexnode", "start", "--home", str(home.resolve())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
