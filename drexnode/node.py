@@ -10,9 +10,9 @@ from __future__ import annotations
 import gc
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import cast
 
 import trio
@@ -122,7 +122,12 @@ class Node:
         verifier: Verifier,
         signer: LocalSigner | None,
         metrics: Metrics,
+        *,
+        now_ms: Callable[[], int] | None = None,
+        random: Random | None = None,
     ) -> None:
+        """`now_ms` (the wall clock) and `random` are for simulations; by default the machine's own."""
+        self._now_ms = now_ms or wall_clock_ms
         self._config = config
         self._finalizer = finalizer
         self._transport = transport
@@ -154,7 +159,7 @@ class Node:
             spread=self._dissemination.spread,
             report=transport.report,
             metrics=metrics,
-            now_ms=wall_clock_ms,
+            now_ms=self._now_ms,
         )
         self._intake = Intake(transport, role, self._admission.admit, self._permits.other_validators)
         self._sync = Synchroniser(
@@ -173,14 +178,14 @@ class Node:
             name=config.node.name,
             validator_key=None if signer is None else signer.public_key,
             is_validator=lambda peer: self._permits.validator_key_of(peer) is not None,
-            random=SystemRandom(),
+            random=random or SystemRandom(),
         )
         self._candidates = Candidates(
             transport=transport,
             admission=self._admission,
             executor=self._executor,
             finalizer=finalizer,
-            now_ms=wall_clock_ms,
+            now_ms=self._now_ms,
             holders=self._permits.other_validators,
         )
         self._candidates.restore()
@@ -202,6 +207,18 @@ class Node:
             exchange_status=self._heads.exchange_status,
         )
         self._heads.on_tip(self._on_tip)
+        self.api = LocalNode(
+            config=config,
+            finalizer=self._finalizer,
+            admission=self._admission,
+            transport=transport,
+            permits=self._permits,
+            heads=self._heads,
+            sync=self._sync,
+            watch=self._watch,
+            metrics=self._metrics,
+            evidence=lambda: self._evidence.kept,
+        )
 
     def _make_driver(self, signer: LocalSigner) -> ConsensusDriver:
         parameters = self._finalizer.genesis.parameters
@@ -222,7 +239,7 @@ class Node:
             admission=self._admission,
             finalizer=self._finalizer,
             metrics=self._metrics,
-            now_ms=wall_clock_ms,
+            now_ms=self._now_ms,
             batch_wait_ms=self._config.pool.batch_wait_ms,
             room_on_disk=self._housekeeping.room_on_disk,
         )
@@ -245,8 +262,8 @@ class Node:
 
     # --- running
 
-    async def run(self, listener: socket.socket) -> None:
-        """Start every part; returns only by cancellation or failure."""
+    async def run(self, listener: socket.socket | None) -> None:
+        """Start every part; returns only by cancellation or failure. Without a listener there is no RPC."""
         transport, config = self._transport, self._config
         self._server.register(transport)
         self._heads.subscribe()
@@ -260,23 +277,8 @@ class Node:
             nursery.start_soon(self._dissemination.run, self._admission.unfinished)
             if self._driver is not None:
                 nursery.start_soon(self._driver.run, self._recovered())
-            api = LocalNode(
-                config=config,
-                finalizer=self._finalizer,
-                admission=self._admission,
-                transport=transport,
-                permits=self._permits,
-                heads=self._heads,
-                sync=self._sync,
-                watch=self._watch,
-                metrics=self._metrics,
-                evidence=lambda: self._evidence.kept,
-            )
-            nursery.start_soon(api.run)
-            cookie = write_cookie(config.cookie_path)
-            url = await nursery.start(
-                partial(serve_rpc, api, config.rpc, self._metrics, cookie=cookie, listener=listener)
-            )
+            nursery.start_soon(self.api.run)
+            url = None if listener is None else await self._serve_rpc(nursery, listener)
             _log.info(
                 "node.started",
                 role=config.node.role,
@@ -284,6 +286,14 @@ class Node:
                 p2p=list(transport.listen_addresses),
                 height=self._finalizer.head.height,
             )
+
+    async def _serve_rpc(self, nursery: trio.Nursery, listener: socket.socket) -> str:
+        """Open the RPC and say where."""
+        rpc, cookie = self._config.rpc, write_cookie(self._config.cookie_path)
+        url: str = await nursery.start(
+            partial(serve_rpc, self.api, rpc, self._metrics, cookie=cookie, listener=listener)
+        )
+        return url
 
     def _recovered(self) -> Recovered | None:
         """What the engine must know of the votes before this start."""
@@ -337,7 +347,7 @@ class Node:
 
     def _push_pool(self, peer: PeerId | None) -> None:
         """Whoever builds next may have missed what has waited here for a while: one frame of it wakes it."""
-        before_ms = wall_clock_ms() - PUSH_AFTER_MS
+        before_ms = self._now_ms() - PUSH_AFTER_MS
         self._dissemination.push(self._admission.pool.oldest(before_ms, PUSH_BYTES), peer)
 
     def _follow_registry(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
