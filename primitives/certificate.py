@@ -21,6 +21,7 @@ from primitives.validators import ValidatorSet
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 CERTIFICATE_VERSION = 1
+PREPARED_VERSION = 2  # its seals are PREPAREs: final only under an override that names the block
 
 # The steps of a round in the order in which one validator may sign them.
 STEP_ROUND_CHANGE = 0
@@ -33,7 +34,10 @@ _hash_vote = tagged_hasher("drex/qbft")
 
 
 class CommitCertificate(Record, frozen=True):
-    """Proof that a block is final: at least a quorum of seals, `(validator index, signature)` ascending."""
+    """Proof that a block is final: at least a quorum of seals, `(validator index, signature)` ascending.
+
+    Of version 1 the seals are COMMITs. Of version 2 they are PREPAREs, and the block is final because a
+    recovery override names it (docs/consensus.md, "Loss of more than f for good")."""
 
     version: int
     height: int
@@ -68,7 +72,7 @@ def check_certificate_shape(certificate: CommitCertificate) -> None:
     """Refuse a certificate whose fields are out of range, whatever the chain. Raises `DecodeError`."""
     seals = certificate.seals
     well_formed = (
-        certificate.version == CERTIFICATE_VERSION
+        certificate.version in (CERTIFICATE_VERSION, PREPARED_VERSION)
         and 0 < certificate.height <= MAX_HEIGHT
         and 0 <= certificate.round <= MAX_ROUND
         and len(certificate.block_id) == HASH_BYTES
@@ -83,11 +87,34 @@ def check_certificate_shape(certificate: CommitCertificate) -> None:
 def certificate_checks(
     certificate: CommitCertificate, chain_id: bytes, validators: ValidatorSet, block_id: BlockId, height: int
 ) -> list[tuple[bytes, bytes, bytes]]:
-    """Check all of a certificate but its signatures, and return those as (key, message, signature).
+    """Check all of a certificate of COMMITs but its signatures; return those as (key, message, signature).
 
-    Raises `InvalidBlock` when it names another block or height, is below the quorum, is not ascending or
-    names a validator that does not exist.
+    Raises `InvalidBlock` when it names another block or height, is below the quorum, is not ascending, names
+    a validator that does not exist, or holds other votes than COMMITs.
     """
+    if certificate.version != CERTIFICATE_VERSION:
+        raise InvalidBlock("CERTIFICATE_NOT_COMMITS", "its seals are no COMMITs", height=height)
+    return _seal_checks(certificate, chain_id, validators, block_id, height, STEP_COMMIT)
+
+
+def prepared_checks(
+    certificate: CommitCertificate, chain_id: bytes, validators: ValidatorSet, block_id: BlockId, height: int
+) -> list[tuple[bytes, bytes, bytes]]:
+    """The same of a certificate of PREPAREs. It makes nothing final by itself: the caller knows an override
+    that names the block. Raises `InvalidBlock`."""
+    if certificate.version != PREPARED_VERSION:
+        raise InvalidBlock("CERTIFICATE_NOT_PREPARES", "its seals are no PREPAREs", height=height)
+    return _seal_checks(certificate, chain_id, validators, block_id, height, STEP_PREPARE)
+
+
+def _seal_checks(
+    certificate: CommitCertificate,
+    chain_id: bytes,
+    validators: ValidatorSet,
+    block_id: BlockId,
+    height: int,
+    step: int,
+) -> list[tuple[bytes, bytes, bytes]]:
     if certificate.block_id != block_id or certificate.height != height:
         raise InvalidBlock("CERTIFICATE_MISMATCH", "the certificate is of another block", height=height)
     indices = [index for index, _ in certificate.seals]
@@ -99,7 +126,7 @@ def certificate_checks(
         message = f"{len(indices)} seals, {validators.quorum} of {validators.size} are needed"
         raise InvalidBlock("CERTIFICATE_NO_QUORUM", message, height=height)
     domain = vote_domain(chain_id, validators.hash)
-    sighash = commit_sighash(domain, height, certificate.round, block_id)
+    sighash = vote_sighash(domain, step, height, certificate.round, block_id)
     return [(validators.keys[index], sighash, seal) for index, seal in certificate.seals]
 
 

@@ -272,3 +272,9 @@ SIMULATED_TRANSACTIONS = 64  # transactions tried together in one call
 SIMULATION_ATTEMPTS = 3  # a simulation that a new block overtakes begins again
 PUSH_AFTER_MS = 250  # a transaction pending for longer may have been missed by the proposer
 PUSH_BYTES = 60 * KIB
+
+# --- recovery overrides
+MAX_OVERRIDE_BYTES = 192 * KIB  # 256 validators with their peers, a certificate, 16 signatures
+MAX_OVERRIDES = 256  # kept at a node: one a height
+MAX_STATEMENT_BYTES = 192 * KIB  # two headers, two certificates, a set
+MAX_STATEMENTS = 1024  # in one proposal
