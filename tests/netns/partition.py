@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -57,13 +58,13 @@ def part(net: NamespaceNetwork, seconds: float, say: Callable[[str], None]) -> H
     while (left := cut + seconds - time.monotonic()) > 0:
         time.sleep(min(left, 10.0))
         assert max(_tips(net)) == max(stood), "a block without a quorum"
-        say(f"apart for {time.monotonic() - cut:.0f} of {seconds:.0f} s, all stand at {max(stood)}")
+        say(f"apart for {time.monotonic() - cut:.1f} of {seconds:.0f} s, all stand at {max(stood)}")
     net.mesh.heal()
     return _watch_healing(net, max(stood))
 
 
 def _tips(net: NamespaceNetwork) -> list[int]:
-    return [until(f"{name} answers", lambda name=name: net.height(name)) for name in _ALL]
+    return [until(f"{name} answers", partial(net.height, name)) for name in _ALL]
 
 
 def _watch_healing(net: NamespaceNetwork, stood: int) -> Healing:
