@@ -13,13 +13,13 @@ from pathlib import Path
 from drexnode.config import ConfigError, NodeConfig
 from drexnode.home import read_genesis
 from drexnode.recovery import STORE_FOLDER
-from ledger.genesis import chain_id_of, genesis_validators
+from ledger.genesis import chain_id_of
 from primitives.errors import StorageFailure
 from primitives.keys import verify
-from primitives.validators import ValidatorSet
-from storage.chain_store import Tip, open_chain_store
+from storage.chain_store import open_chain_store
 from storage.integrity import check_open
 from storage.leveldb import open_database
+from storage.queries import ChainQueries
 from storage.tables import damaged_parts
 from storage.verify import Report, verify_store
 
@@ -27,11 +27,11 @@ from storage.verify import Report, verify_store
 def scan_chain(config: NodeConfig, progress: Callable[[str, int], None]) -> Report:
     """Check everything a stopped node has stored against everything else; damage is in the report.
 
-    Certificates' signatures are checked while the genesis's validator set decides. Raises `StorageFailure`
+    Every certificate's signatures are checked. Raises `StorageFailure`
     (STORAGE_LOCKED while the node runs, STORAGE_MISSING) and `ConfigError`.
     """
     document = read_genesis(config.genesis_path)
-    chain_id, first_set = chain_id_of(document), genesis_validators(document)
+    chain_id = chain_id_of(document)
     folder = config.data_path / STORE_FOLDER
     report = Report()
     for part in damaged_parts(folder) if folder.is_dir() else ():
@@ -49,7 +49,7 @@ def scan_chain(config: NodeConfig, progress: Callable[[str, int], None]) -> Repo
             store,
             chain_id,
             document.parameters.bucket_count,
-            validators_at=_genesis_set_while(store.tip, first_set),
+            validators_at=ChainQueries(store, chain_id).validators_at,
             verify=verify,
             genesis_outputs={
                 chain_id + place.to_bytes(4, "big"): (output.lock, output.asset.encode())
@@ -64,11 +64,6 @@ def scan_chain(config: NodeConfig, progress: Callable[[str, int], None]) -> Repo
         store.close()
     found.findings[:0] = report.findings
     return found
-
-
-def _genesis_set_while(tip: Tip | None, first_set: ValidatorSet) -> Callable[[int], ValidatorSet] | None:
-    """The set of every height, if it never changed; else signatures are left to the check at sync."""
-    return (lambda _: first_set) if tip and tip.header.validators_hash == first_set.hash else None
 
 
 def set_chain_aside(config: NodeConfig) -> Path:

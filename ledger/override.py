@@ -23,7 +23,9 @@ from primitives.certificate import (
     PREPARED_VERSION,
     CommitCertificate,
     Verify,
+    certificate_checks,
     check_certificate_shape,
+    prepared_checks,
 )
 from primitives.codec import Record, decode, encode
 from primitives.errors import DecodeError, DrexError
@@ -180,6 +182,9 @@ def missing_signers(override: Override, condition: Condition) -> str | None:
     return None if satisfied(condition, evidence) else describe_missing(condition, evidence)
 
 
+Check = tuple[bytes, bytes, bytes]
+
+
 class Overrides:
     """The overrides that a node follows, at most one a height: of the highest epoch."""
 
@@ -223,3 +228,18 @@ class Overrides:
         """True when an override names another block of this height."""
         override = self._by_height.get(height)
         return override is not None and override.block_id != block
+
+
+def finality_checks(
+    header: BlockHeader,
+    certificate: CommitCertificate,
+    chain_id: bytes,
+    validators: ValidatorSet,
+    overrides: Overrides,
+) -> list[Check]:
+    """What has to verify, (key, message, signature) each, for `header` to be final: a quorum of COMMITs of
+    `validators`, or of PREPAREs where an override names the block. Raises `InvalidBlock`."""
+    name = block_id(header)
+    if overrides.is_final_by_lock(header.height, name) and certificate.version == PREPARED_VERSION:
+        return prepared_checks(certificate, chain_id, validators, name, header.height)
+    return certificate_checks(certificate, chain_id, validators, name, header.height)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ledger import codes
-from ledger.state import CANDIDATE, VALIDATORS, VOTE, VOTE_SUBJECTS, StateReader, StateView
+from ledger.state import CANDIDATE, SUSPENSION, VALIDATORS, VOTE, VOTE_SUBJECTS, StateReader, StateView
 from primitives.codec import Record, decode_typed, encode
 from primitives.errors import InvariantViolation
 from primitives.keys import PublicKey
@@ -52,6 +52,11 @@ def read_validators(reader: StateReader) -> ValidatorSet:
     value = reader.get(VALIDATORS)
     if value is None:
         raise InvariantViolation("STATE_NO_VALIDATORS", "the state holds no validator set")
+    return decode_validators(value)
+
+
+def decode_validators(value: bytes) -> ValidatorSet:
+    """The set in a `VALIDATORS` entry, which this program wrote. Raises `DecodeError`."""
     epoch, keys = decode_typed(value, tuple[int, tuple[bytes, ...]], max_bytes=_MAX_SET_BYTES)
     return ValidatorSet(epoch, tuple(PublicKey(key) for key in keys))
 
@@ -126,11 +131,13 @@ def pending_votes(reader: StateReader) -> list[PendingVote]:
 
 def _adopt_override(view: StateView, validators: ValidatorSet) -> None:
     """After a recovery override the deciding set is not the state's: it takes the state's place, and the
-    votes of whoever is no longer in it are void."""
+    votes and suspensions of whoever is no longer in it are void."""
     former = read_validators(view)
     if validators != former:
-        for voter in sorted(set(former.keys) - set(validators.keys)):
-            _clear_voter(view, voter)
+        for gone in sorted(set(former.keys) - set(validators.keys)):
+            _clear_voter(view, gone)
+            if view.get(SUSPENSION + gone) is not None:
+                view.delete(SUSPENSION + gone)
         view.put(VALIDATORS, validators_value(validators))
 
 

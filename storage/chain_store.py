@@ -21,7 +21,7 @@ from msgspec import Raw
 
 from ledger.block import Block
 from ledger.slices import Slices, finish
-from ledger.state import StateDelta
+from ledger.state import VALIDATORS, StateDelta
 from ledger.state_tree import TreePatch
 from primitives.block import BlockHeader, BlockId, decode_header
 from primitives.certificate import CommitCertificate
@@ -40,6 +40,7 @@ from storage.layout import (
     META_TIP,
     PAGE,
     STATE,
+    VALIDATOR_SET,
     ContentRow,
     TipRow,
     after,
@@ -155,6 +156,9 @@ class ChainStore:
         count += yield from _put_indexes(batch, rows)
         for asset, amount in books.items():
             batch.put(*book_row(asset, amount))
+        _, next_set = delta.changes.get(VALIDATORS, (None, None))
+        if next_set is not None:
+            batch.put(height_key(VALIDATOR_SET, block.height + 1), next_set)
         header = encode(block.header)
         batch.put(height_key(HEADER, block.height), header)
         batch.put(HEIGHT_OF_BLOCK + block.block_id, block.height.to_bytes(8, "big"))

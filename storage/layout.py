@@ -25,11 +25,13 @@ CONTENT = b"w"  # + height(8) + block id(32)         -> header and the list of w
 HEADER = b"h"  # + height(8)                         -> header of the decided block
 HEIGHT_OF_BLOCK = b"i"  # + block id(32)             -> height(8)
 HISTORY = b"y"  # + lock(32) + height(8) + position(4) -> txid(32)
+OVERRIDE = b"o"  # + height(8)                       -> recovery override of the set after this height
 META = b"m"  # + name                                -> schema, chain, tip, …
 PAGE = b"n"  # + page key of the state tree          -> page
 REFERENCE = b"r"  # + length(1) + asset + length(1) + reference + height(8) + position(4) -> txid(32)
 STATE = b"s"  # + state key                          -> state value
 TRANSACTION = b"x"  # + txid(32)                     -> height(8) + position(4)
+VALIDATOR_SET = b"v"  # + height(8)                  -> [epoch, keys] that decide from this height on
 UNSPENT = b"u"  # + lock(32) + length(1) + asset + txid(32) + index(4) -> empty
 
 KINDS = (
@@ -41,11 +43,13 @@ KINDS = (
     HEIGHT_OF_BLOCK,
     HISTORY,
     META,
+    OVERRIDE,
     PAGE,
     REFERENCE,
     STATE,
     TRANSACTION,
     UNSPENT,
+    VALIDATOR_SET,
 )
 
 META_SCHEMA = META + b"schema"

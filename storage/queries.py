@@ -24,6 +24,7 @@ from primitives.limits import (
     MAX_PAGE_ITEMS,
     MAX_SPENDER_SEARCH,
 )
+from primitives.validators import ValidatorSet
 from storage.chain_store import ChainStore
 from storage.layout import (
     CERTIFICATE,
@@ -46,6 +47,7 @@ from storage.layout import (
     unspent_prefix,
 )
 from storage.leveldb import Reader, Snapshot
+from storage.validator_rows import read_validators_at
 
 T = TypeVar("T")
 
@@ -127,6 +129,11 @@ class ChainQueries:
         """The certificate that made the block at `height` final; None for genesis and unknown heights."""
         row = self._view.get(height_key(CERTIFICATE, height)) if height >= 0 else None
         return None if row is None else decode_certificate(row)
+
+    def validators_at(self, height: int) -> ValidatorSet | None:
+        """The set that decided the block at `height`; None for an unknown height and a set not kept."""
+        header = self.header(height)
+        return None if header is None else read_validators_at(self._view, header)
 
     def block(self, height: int) -> StoredBlock | None:
         """The final block at `height` with its bodies, or None. Raises `QueryError` (BLOCK_PRUNED)."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ledger.block import tx_root
+from ledger.override import finality_checks
 from ledger.state import BALANCE, OUTPUT
 from ledger.state_tree import StateTree, TreePatch
 from ledger.transaction import Transaction, decode_transaction
 from primitives.block import BlockHeader, block_id
-from primitives.certificate import Verify, verify_certificate
+from primitives.certificate import Verify
 from primitives.errors import DrexError
 from primitives.limits import MAX_FINDINGS
 from primitives.validators import ValidatorSet
@@ -38,10 +39,11 @@ from storage.layout import (
 )
 from storage.queries import ChainQueries, StoredBlock
 from storage.tables import damaged_parts
+from storage.validator_rows import read_overrides
 
 GenesisOutputs = Mapping[bytes, tuple[bytes, bytes]]
 """Outpoint (txid, index as 4 bytes) → lock, asset."""
-ValidatorsAt = Callable[[int], ValidatorSet]
+ValidatorsAt = Callable[[int], ValidatorSet | None]
 Progress = Callable[[str, int], None]
 
 
@@ -109,6 +111,7 @@ class _Scan:
         self._store = store
         self._view = store.state.view
         self._queries = ChainQueries(store, chain_id)
+        self._overrides = read_overrides(store.database)
         self._chain_id = chain_id
         self._report = report
         self._progress = progress
@@ -142,17 +145,19 @@ class _Scan:
         if self._queries.height_of(block_id(header)) != height:
             self._report.find(f"block {height}: the index of block ids does not lead to it")
 
-    def _certificate(self, header: BlockHeader, validators: ValidatorSet, verify: Verify) -> None:
+    def _certificate(self, header: BlockHeader, validators: ValidatorSet | None, verify: Verify) -> None:
         certificate = self._queries.certificate(header.height)
-        if certificate is None:
-            self._report.find(f"block {header.height}: its certificate is missing")
+        if certificate is None or validators is None:
+            lacking = "its certificate" if certificate is None else "the validator set that decided it"
+            self._report.find(f"block {header.height}: {lacking} is missing")
             return
         try:
-            verify_certificate(
-                certificate, self._chain_id, validators, block_id(header), header.height, verify
-            )
+            checks = finality_checks(header, certificate, self._chain_id, validators, self._overrides)
         except DrexError as error:
             self._report.find(f"block {header.height}: {error}")
+            return
+        if not all(verify(*check) for check in checks):
+            self._report.find(f"block {header.height}: CERTIFICATE_BAD_SEAL (a seal is false)")
 
     def _bodies(self, height: int) -> None:
         try:
