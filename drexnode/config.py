@@ -215,8 +215,17 @@ def _declared() -> Iterator[KeySpec]:
 
 KEYS: dict[str, KeySpec] = {spec.name: spec for spec in _declared()}
 _VARIABLES = {spec.variable: spec for spec in KEYS.values()}
-# Read by the command line and by crash tests; no configuration keys.
-_OTHER_VARIABLES = frozenset({"DREX_HOME", "DREX_DIR", "DREX_RPC", "DREX_FAILPOINT", "DREX_KEYSTORE"})
+# Read by the command line and for tests of crashes and clocks; no configuration keys.
+_OTHER_VARIABLES = frozenset(
+    {
+        "DREX_HOME",
+        "DREX_DIR",
+        "DREX_RPC",
+        "DREX_FAILPOINT",
+        "DREX_KEYSTORE",
+        "DREX_TEST_CLOCK_OFFSET_MS",
+    }
+)
 
 
 def _suggest(name: str, known: list[str]) -> str:

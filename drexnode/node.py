@@ -8,8 +8,8 @@ anything: each part does, and the wiring below is all that they know of each oth
 from __future__ import annotations
 
 import gc
+import os
 import socket
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random, SystemRandom
@@ -24,6 +24,7 @@ from consensus.journal import lock_of
 from drexnode.admission import Admission
 from drexnode.block_builder import BlockBuilder
 from drexnode.candidates import Candidates
+from drexnode.clock import open_clock, wall_clock_ms
 from drexnode.config import ConfigError, NodeConfig
 from drexnode.consensus_driver import ConsensusDriver
 from drexnode.dissemination import Dissemination
@@ -70,6 +71,7 @@ async def run_node(config: NodeConfig) -> None:
     Raises `ConfigError`, `StorageFailure` (halt, recover at the next start) and `InvariantViolation`.
     """
     document = read_genesis(config.genesis_path)
+    now_ms = open_clock(os.environ, document.address_prefix)
     listener = open_socket(config.rpc.host, config.rpc.port)
     metrics = Metrics()
     finalizer = open_chain(config, document, metrics)
@@ -82,7 +84,8 @@ async def run_node(config: NodeConfig) -> None:
             open_verifier(config.pool.verify_workers, metrics.count_signatures) as verifier,
             open_host(seed=peer_key.seed, network=network, listen=config.p2p.listen) as transport,
         ):
-            await Node(config, finalizer, transport, verifier, signer, metrics).run(listener)
+            node = Node(config, finalizer, transport, verifier, signer, metrics, now_ms=now_ms)
+            await node.run(listener)
     except BaseException as error:
         keep_proofs(error, config.data_path / EVIDENCE_FOLDER)
         raise
@@ -354,11 +357,6 @@ class Node:
         if self._permits.apply(executed.delta.changes, executed.next_validators):
             self._transport.set_permitted(self._permits.permitted())
             self._stay_connected()
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def _configured_peers(config: NodeConfig) -> Mapping[PeerId, tuple[str, ...]]:
