@@ -1,8 +1,8 @@
 """The wall clock of a node, and the one way to set it wrong on purpose.
 
-`DREX_TEST_CLOCK_OFFSET_MS` shifts the clock of one node of a test network, to show that a validator whose clock
-is wrong stops nothing but itself. A chain is a test network when its addresses say so (`drexdev1…`); on any
-other a node that finds the variable refuses to start.
+`DREX_TEST_CLOCK_OFFSET_MS` shifts the clock of one node of a test network, to show that a validator whose
+clock is wrong stops nothing but itself. A chain is a test network when its addresses say so (`drexdev1…`); on
+any other a node that finds the variable refuses to start.
 """
 
 from __future__ import annotations
