@@ -13,14 +13,11 @@ import trio
 from drexnode.finalizer import Finalizer
 from drexnode.rpc.api import StoredBlock, Tip
 from drexnode.slicing import slices_of
-from ledger.block import FinalizedBlock
-from ledger.execute import ExecutedBlock
-from ledger.genesis import genesis_validators
 from ledger.transaction import decode_transaction
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
 from primitives.errors import DrexError
-from primitives.limits import DECODE_SLICE, HEADERS_SLICE, VALIDATOR_SETS_KEPT
+from primitives.limits import DECODE_SLICE, HEADERS_SLICE
 from primitives.validators import ValidatorSet
 
 
@@ -30,10 +27,6 @@ class ChainApi:
     def __init__(self, finalizer: Finalizer) -> None:
         self._finalizer = finalizer
         self._queries = finalizer.queries
-        self._sets: dict[bytes, ValidatorSet] = {}  # by hash: the first, the current, and those between
-        for validators in (genesis_validators(finalizer.genesis), finalizer.head.validators):
-            self._sets[validators.hash] = validators
-        finalizer.on_final(self._keep_validators)
 
     def tip(self) -> Tip:
         """See `NodeApi`."""
@@ -82,20 +75,17 @@ class ChainApi:
         return self._queries.certificate(height)
 
     async def validators_at(self, height: int) -> ValidatorSet | None:
-        """See `NodeApi`. Raises `DrexError` (VALIDATORS_NOT_KEPT) for a set that came and went before this
-        node was started."""
+        """See `NodeApi`. Raises `DrexError` (VALIDATORS_NOT_KEPT) where the chain was begun by a program that
+        did not store sets."""
         await trio.lowlevel.checkpoint()
         head = self._finalizer.head
         if not 0 <= height <= head.height + 1:
             return None
         if height == head.height + 1:
             return head.validators
-        header = self._queries.header(height)
-        if header is None:
-            return None
-        validators = self._sets.get(header.validators_hash)
+        validators = self._queries.validators_at(height)
         if validators is None:
-            message = f"the validator set of height {height} is no longer held in memory here"
+            message = f"the validator set of height {height} was not kept here"
             raise DrexError("VALIDATORS_NOT_KEPT", message, height=height)
         return validators
 
@@ -105,10 +95,3 @@ class ChainApi:
             await trio.lowlevel.checkpoint()
             txids += [decode_transaction(raw, self._finalizer.chain_id).txid for raw in part]
         return tuple(txids)
-
-    def _keep_validators(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
-        validators = executed.next_validators
-        if validators.hash not in self._sets:
-            if len(self._sets) >= VALIDATOR_SETS_KEPT:
-                del self._sets[next(iter(self._sets))]
-            self._sets[validators.hash] = validators

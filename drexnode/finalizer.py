@@ -8,7 +8,7 @@ of it; state, tree and head change together, between two turns of the event loop
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -20,6 +20,7 @@ from ledger.block import FinalizedBlock
 from ledger.execute import ExecutedBlock, ExecutionContext
 from ledger.genesis import chain_id_of, ledger_parameters
 from ledger.genesis_records import GenesisDocument
+from ledger.override import Override
 from ledger.state import StateReader
 from ledger.state_tree import StateTree
 from ledger.transaction import OutPoint
@@ -30,6 +31,7 @@ from primitives.errors import InvariantViolation
 from primitives.validators import ValidatorSet
 from storage.chain_store import ChainStore
 from storage.queries import ChainQueries
+from storage.validator_rows import read_overrides, write_override
 
 _log = get_logger("finalizer")
 
@@ -62,7 +64,8 @@ class Finalizer:
         self.genesis = genesis
         self.chain_id = chain_id_of(genesis)
         self.queries = ChainQueries(store, self.chain_id)
-        self.head = head
+        self.overrides = read_overrides(store.database)  # those that this node follows
+        self.head = replace(head, validators=self._deciders_after(head.header, head.validators))
         self._ledger = ledger_parameters(genesis)
         self._metrics = metrics
         self._listeners: list[OnFinal] = []
@@ -86,6 +89,25 @@ class Finalizer:
         of_genesis = outpoint.txid == self.chain_id and outpoint.index < len(outputs)
         return self.queries.find_spender(outpoint, outputs[outpoint.index].lock if of_genesis else None)
 
+    def _deciders_after(self, header: BlockHeader, validators: ValidatorSet) -> ValidatorSet:
+        """The set that decides the height after `header`: an override's, or the state's, `validators`."""
+        found = self.overrides.validators_after(header)
+        if found is None:
+            return validators
+        if found.epoch <= validators.epoch:
+            message = f"the override of block {header.height} names epoch {found.epoch}, not above the last"
+            raise InvariantViolation("OVERRIDE_EPOCH", message, height=header.height)
+        return found
+
+    async def follow_override(self, override: Override) -> None:
+        """Follow an override from now on; it was checked, and the head is below the block it names.
+
+        Raises `StorageFailure`: stop and recover."""
+        async with self._one_at_a_time:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(write_override, self.store.database, override)
+                self.overrides.add(override)
+
     def on_final(self, listener: OnFinal) -> None:
         """Call `listener(block, executed)` after each block became final. It must not wait or raise."""
         self._listeners.append(listener)
@@ -100,6 +122,7 @@ class Finalizer:
             if block.height <= self.head.height:
                 self._check_same(block)
                 return
+            self._check_override(block)
             begin = trio.current_time()
             prepared = await breathe(self.store.prepare(block.block, executed.delta, executed.patch))
             if prepared is None:
@@ -121,7 +144,9 @@ class Finalizer:
     def _advance(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         parent = self.head
         self._decided_by = parent.validators
-        self.head = Head(block.header, block.block.block_id, block.certificate, executed.next_validators)
+        validators = self._deciders_after(block.header, executed.next_validators)
+        executed = replace(executed, next_validators=validators)
+        self.head = Head(block.header, block.block.block_id, block.certificate, validators)
         grown, self._grown = self._grown, trio.Event()
         grown.set()
         metrics = self._metrics
@@ -141,6 +166,11 @@ class Finalizer:
         )
         for listener in self._listeners:
             listener(block, executed)
+
+    def _check_override(self, block: FinalizedBlock) -> None:
+        if self.overrides.contradicts(block.height, block.block.block_id):
+            message = f"a quorum decided block {block.height}, and a recovery override names another one"
+            raise InvariantViolation("OVERRIDE_CONTRADICTED", message, height=block.height)
 
     def _check_same(self, block: FinalizedBlock) -> None:
         """Raise with a proof when a quorum certified another block than the head at its height."""

@@ -38,6 +38,7 @@ from drexnode.intake import Intake
 from drexnode.keystore import read_plain_key
 from drexnode.metrics import Metrics
 from drexnode.node_api import LocalNode
+from drexnode.override_exchange import OverrideExchange
 from drexnode.permits import Permits
 from drexnode.recent_blocks import RecentBlocks
 from drexnode.recovery import disk_space, open_chain
@@ -143,6 +144,7 @@ class Node:
             finalizer.head.validators,
             transport.peer_id,
             self._configured,
+            finalizer.overrides,
         )
         finalizer.on_final(self._follow_registry)  # first: whoever hears of a block sees its permits
         self._housekeeping = Housekeeping(disk_space(config), metrics)
@@ -165,6 +167,7 @@ class Node:
             now_ms=self._now_ms,
         )
         self._intake = Intake(transport, role, self._admission.admit, self._permits.other_validators)
+        self._overrides = OverrideExchange(transport, finalizer)
         self._sync = Synchroniser(
             transport,
             finalizer,
@@ -172,6 +175,7 @@ class Node:
             verifier,
             self._admission.verify_bodies,
             metrics,
+            self._overrides,
             patience_ms=SYNC_PATIENCE_MS if signer is not None else 0,
         )
         self._heads = HeadTracker(
@@ -269,10 +273,11 @@ class Node:
         """Start every part; returns only by cancellation or failure. Without a listener there is no RPC."""
         transport, config = self._transport, self._config
         self._server.register(transport)
+        self._overrides.register()
         self._heads.subscribe()
         self._intake.subscribe()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_peers)
+            nursery.start_soon(self._watch_peers, nursery)
             transport.set_permitted(self._permits.permitted())
             self._stay_connected()
             for part in (self._sync, self._heads, self._intake, self._admission, self._housekeeping):
@@ -324,12 +329,13 @@ class Node:
             self._transport.add_persistent(peer)
         self._persistent = wanted
 
-    async def _watch_peers(self) -> None:
+    async def _watch_peers(self, nursery: trio.Nursery) -> None:
         while True:
             for event in await self._transport.events.receive():
                 if event.kind is PeerEventKind.CONNECTED:
                     _log.info("peer.connected", peer=event.peer)
                     self._heads.peer_connected(event.peer)
+                    nursery.start_soon(self._overrides.ask, event.peer)
                     if self._driver is not None:
                         self._driver.peer_connected(event.peer)
                 else:

@@ -1,6 +1,7 @@
 """Which peers may connect, what they are, and which validator speaks through which peer.
 
-The registry decides (`NODE` entries of the state); an operator may permit more peers in the configuration.
+The registry decides (`NODE` entries of the state); an operator may permit more peers in the configuration,
+and a recovery override names the peers of the validators it appoints.
 Peers of validators in the current set stay permitted whatever the registry says, so that no registry act can
 cut the quorum.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import base58
 
+from ledger.override import Overrides
 from ledger.payloads import NodeRole
 from ledger.registry import NodeRecord
 from ledger.state import NODE, Change
@@ -29,8 +31,11 @@ class Permits:
         validators: ValidatorSet,
         own_peer: PeerId,
         allowed: Mapping[PeerId, tuple[str, ...]],
+        overrides: Overrides | None = None,
     ) -> None:
-        """`entries` are the state's `NODE` entries, `allowed` what the configuration adds."""
+        """`entries` are the state's `NODE` entries, `allowed` what the configuration adds, `overrides` those
+        that the node follows, as they are at each block."""
+        self._overrides = Overrides() if overrides is None else overrides
         self._own_peer = own_peer
         self._allowed = dict(allowed)
         self._nodes: dict[PeerId, NodeRecord] = {}
@@ -59,6 +64,8 @@ class Permits:
         known = {peer: node.addresses for peer, node in sorted(self._nodes.items())}
         for peer, addresses in self._allowed.items():
             known[peer] = addresses or known.get(peer, ())
+        for peer in self._key_of_peer:
+            known.setdefault(peer, ())
         known.pop(self._own_peer, None)
         return known
 
@@ -80,17 +87,23 @@ class Permits:
         return None if node is None else node.role
 
     def _index(self) -> None:
-        self._key_of_peer = {
-            peer: node.validator_key
-            for peer, node in sorted(self._nodes.items())
-            if node.validator_key in self._validators
-        }
+        appointed = [
+            (_base58(member.peer_id), member.public_key)
+            for override in self._overrides
+            for member in override.order.validators
+        ]
+        registered = [(peer, node.validator_key) for peer, node in sorted(self._nodes.items())]
+        self._key_of_peer = {peer: key for peer, key in (*appointed, *registered) if key in self._validators}
         self._peer_of_key = {key: peer for peer, key in self._key_of_peer.items()}
         self._others = tuple(peer for peer in sorted(self._key_of_peer) if peer != self._own_peer)
 
 
 def _peer_of(key: bytes) -> PeerId:
-    return PeerId(base58.b58encode(key[len(NODE) :]).decode("ascii"))
+    return _base58(key[len(NODE) :])
+
+
+def _base58(peer_id: bytes) -> PeerId:
+    return PeerId(base58.b58encode(peer_id).decode("ascii"))
 
 
 def _read(value: bytes) -> NodeRecord:

@@ -13,6 +13,7 @@ import trio
 from drexnode.executor import Executor
 from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
+from drexnode.override_exchange import OverrideExchange
 from drexnode.range_parts import FetchedBlock, FetchFailure, FetchRange
 from drexnode.range_sync import RangePlanner
 from drexnode.rpc.api import SyncStatus
@@ -57,6 +58,7 @@ class Synchroniser:
         verifier: Verifier,
         verify_bodies: VerifyBodies,
         metrics: Metrics,
+        overrides: OverrideExchange,
         *,
         patience_ms: int = 0,
     ) -> None:
@@ -67,8 +69,15 @@ class Synchroniser:
         self._patience_ms = patience_ms
         self._planner = RangePlanner(finalizer.head.height)
         self._pipeline = BlockPipeline(
-            finalizer, executor, verifier, verify_bodies, self._planner.take, self._refuse
+            finalizer,
+            executor,
+            verifier,
+            verify_bodies,
+            self._planner.take,
+            self._refuse,
+            overrides.explain,
         )
+        self._overrides = overrides
         self._progress = SyncProgress(_now_ms())
         self._asked_until = 0  # consensus wants blocks up to this height now
         self._claimed: dict[PeerId, int] = {}  # what a peer itself said; consensus only infers
@@ -81,6 +90,8 @@ class Synchroniser:
     def tip_claimed(self, peer: PeerId, height: int, lowest_height: int = 1) -> None:
         """`peer` says in its status that it holds the final blocks `lowest_height` … `height`."""
         self._claimed[peer] = height
+        if self._overrides.unapplied is not None:
+            return  # nothing above the head would be believed
         self._planner.claim(peer, height, _now_ms(), lowest_height)
         if height > self._finalizer.head.height:
             self._changed.set()
@@ -88,6 +99,8 @@ class Synchroniser:
     def head_seen(self, peer: PeerId, height: int) -> None:
         """`peer` announced the final block at `height`."""
         self._claimed[peer] = max(height, self._claimed.get(peer, 0))
+        if self._overrides.unapplied is not None:
+            return
         self._planner.seen(peer, height, _now_ms())
         if height > self._finalizer.head.height:
             self._changed.set()
@@ -168,7 +181,17 @@ class Synchroniser:
         self._changed.set()
 
     def _refuse(self, fetched: FetchedBlock, error: DrexError) -> None:
-        """The pipeline found a false block."""
+        """The pipeline found a false block, or one that follows an override unknown till now."""
+        if error.code == "OVERRIDE_LEARNT":
+            self._planner.refuse(fetched)
+            self._planner.claim(fetched.peer, self._claimed.get(fetched.peer, fetched.height), _now_ms())
+            self._changed.set()
+            return
+        if error.code == "OVERRIDE_NOT_APPLIED":
+            self._planner.refuse(fetched)
+            for peer in self._claimed:
+                self._planner.drop_peer(peer)
+            return
         _log.warning("sync.block_refused", peer=fetched.peer, height=fetched.height, reason=str(error))
         self._planner.refuse(fetched)
         self._transport.report(fetched.peer, Offence.LIED, f"block {fetched.height}: {error.code}")

@@ -20,10 +20,11 @@ import trio
 
 from drexnode.executor import Executor
 from drexnode.finalizer import Finalizer
-from drexnode.header_chain import Check, HeaderChain
+from drexnode.header_chain import ChainMark, HeaderChain
 from drexnode.range_parts import FetchedBlock
 from drexnode.verifier import Verifier
 from ledger.block import Block, FinalizedBlock, tx_root
+from ledger.override import Check
 from ledger.transaction import Transaction, decode_transaction
 from primitives.block import BlockHeader
 from primitives.codec import encode
@@ -33,8 +34,14 @@ from primitives.limits import SYNC_GROUP_TRANSACTIONS, SYNC_GROUPS_AHEAD, TRANSA
 Take = Callable[[int], Sequence[FetchedBlock]]
 """Hands out the next blocks, up to so many transactions."""
 Refuse = Callable[[FetchedBlock, DrexError], None]
+SeekOverride = Callable[[FetchedBlock, BlockHeader, DrexError], Awaitable[DrexError]]
+"""Asks the peer of a block that may follow from a recovery override, on top of this header, for the override.
+Gives the error that says why the block is refused: the one given, OVERRIDE_LEARNT or OVERRIDE_NOT_APPLIED."""
 VerifyBodies = Callable[[Sequence[Transaction]], Awaitable[None]]
 """Verifies the signatures of the transactions not verified before. Raises `InvalidTransaction`."""
+
+# Refusals that a recovery override unknown here would explain.
+MAYBE_BY_OVERRIDE = frozenset({"BLOCK_VALIDATORS", "CERTIFICATE_NOT_COMMITS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +49,16 @@ class _Link:
     """A block that continues the chain if its seals, (key, message, signature) each, verify."""
 
     fetched: FetchedBlock
-    parent: BlockHeader
+    before: ChainMark
     seals: list[Check]
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A false block, and the true header before it."""
+    """A false block, and where the true chain stood before it."""
 
     fetched: FetchedBlock
-    parent: BlockHeader
+    before: ChainMark
     error: DrexError
 
 
@@ -74,6 +81,7 @@ class BlockPipeline:
         verify_bodies: VerifyBodies,
         take: Take,
         refuse: Refuse,
+        seek_override: SeekOverride,
     ) -> None:
         head = finalizer.head
         self._finalizer = finalizer
@@ -82,7 +90,8 @@ class BlockPipeline:
         self._verify_bodies = verify_bodies
         self._take = take
         self._refuse = refuse
-        self._chain = HeaderChain(finalizer.chain_id, head.header, head.validators)
+        self._seek_override = seek_override
+        self._chain = HeaderChain(finalizer.chain_id, head.header, head.validators, finalizer.overrides)
         self._fetched = trio.Event()
 
     def wake(self) -> None:
@@ -125,16 +134,20 @@ class BlockPipeline:
             refusal = bad_seal
         elif refusal is not None and refusal.error.code == "BLOCK_PARENT":
             await self._halt_if_certified(refusal.fetched)
+        elif refusal is not None and refusal.error.code in MAYBE_BY_OVERRIDE:
+            fetched, before = refusal.fetched, refusal.before
+            error = await self._seek_override(fetched, before.header, refusal.error)
+            refusal = _Refusal(fetched, before, error)
         blocks: list[FinalizedBlock] = []
         for link in honest:
             try:
                 blocks.append(await self._open(link.fetched))
             except (DecodeError, InvalidBlock) as error:
-                refusal = _Refusal(link.fetched, link.parent, error)
+                refusal = _Refusal(link.fetched, link.before, error)
                 break
         if refusal is not None:
             waiting.clear()
-            self._chain.reset(refusal.parent, self._chain.validators)
+            self._chain.return_to(refusal.before)
             self._refuse(refusal.fetched, refusal.error)
         return blocks
 
@@ -147,12 +160,12 @@ class BlockPipeline:
                 continue
             if fetched.height != self._chain.height + 1:  # consensus made blocks final meanwhile
                 self._chain.reset(head.header, head.validators)
-            parent = self._chain.header
+            before = self._chain.mark()
             try:
                 seals = self._chain.link(fetched.header, fetched.certificate)
             except InvalidBlock as error:
-                return links, _Refusal(fetched, parent, error)
-            links.append(_Link(fetched, parent, seals))
+                return links, _Refusal(fetched, before, error)
+            links.append(_Link(fetched, before, seals))
         return links, None
 
     async def _split_at_bad_seal(self, links: list[_Link]) -> tuple[list[_Link], _Refusal | None]:
@@ -162,7 +175,7 @@ class BlockPipeline:
             are_true = [next(answers) for _ in link.seals]
             if not all(are_true):
                 error = InvalidBlock("CERTIFICATE_BAD_SEAL", "a seal is false", height=link.fetched.height)
-                return links[:place], _Refusal(link.fetched, link.parent, error)
+                return links[:place], _Refusal(link.fetched, link.before, error)
         return links, None
 
     async def _open(self, fetched: FetchedBlock) -> FinalizedBlock:

@@ -26,6 +26,8 @@ from primitives.limits import (
     MAX_HEADERS_A_RESPONSE,
     MAX_HEIGHT,
     MAX_NODE_NAME_BYTES,
+    MAX_OVERRIDE_BYTES,
+    MAX_OVERRIDES,
     MAX_REQUEST_BYTES,
     MAX_RESPONSE_BYTES,
     MAX_STATUS_BYTES,
@@ -38,6 +40,7 @@ METHOD_BODIES = "bodies"
 METHOD_BLOCKS = "blocks"
 METHOD_HEADERS = "headers"
 METHOD_PROPOSAL = "proposal"
+METHOD_OVERRIDES = "overrides"
 
 WIRE_VERSION = 1
 
@@ -167,6 +170,21 @@ class ProposalResponse(Record, frozen=True):
     wtxids: Annotated[tuple[Hash32, ...], Meta(max_length=MAX_BLOCK_TRANSACTIONS)]
 
 
+class OverridesRequest(Record, frozen=True):
+    """Request of `overrides`: the recovery overrides that name blocks from `first_height` on."""
+
+    first_height: Height
+
+
+class OverridesResponse(Record, frozen=True):
+    """Encoded overrides ascending by height; fewer when the response is full."""
+
+    overrides: Annotated[
+        tuple[Annotated[bytes, Meta(min_length=1, max_length=MAX_OVERRIDE_BYTES)], ...],
+        Meta(max_length=MAX_OVERRIDES),
+    ]
+
+
 M = TypeVar("M", bound=Record)
 
 _MAX_BYTES: dict[type[Record], int] = {
@@ -181,6 +199,8 @@ _MAX_BYTES: dict[type[Record], int] = {
     BlocksResponse: MAX_RESPONSE_BYTES,
     HeadersResponse: MAX_RESPONSE_BYTES,
     ProposalResponse: MAX_RESPONSE_BYTES,
+    OverridesRequest: MAX_REQUEST_BYTES,
+    OverridesResponse: MAX_RESPONSE_BYTES,
 }
 
 

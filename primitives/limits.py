@@ -266,7 +266,6 @@ MAX_REGISTERED_NODES = 10_000
 
 # --- answers to the RPC (drexnode/chain_api.py, drexnode/money_api.py)
 HEADERS_SLICE = 64  # headers read between two turns of the event loop
-VALIDATOR_SETS_KEPT = 1024  # validator sets of the past held in memory
 REGISTRY_ROWS = 10_000  # entries of the registry in one answer
 SIMULATED_TRANSACTIONS = 64  # transactions tried together in one call
 SIMULATION_ATTEMPTS = 3  # a simulation that a new block overtakes begins again
@@ -276,5 +275,6 @@ PUSH_BYTES = 60 * KIB
 # --- recovery overrides
 MAX_OVERRIDE_BYTES = 192 * KIB  # 256 validators with their peers, a certificate, 16 signatures
 MAX_OVERRIDES = 256  # kept at a node: one a height
+OVERRIDES_RESPONSE_BYTES = MIB  # of overrides in one answer (one more)
 MAX_STATEMENT_BYTES = 192 * KIB  # two headers, two certificates, a set
 MAX_STATEMENTS = 1024  # in one proposal

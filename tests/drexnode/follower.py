@@ -14,6 +14,7 @@ from drexnode.executor import Executor
 from drexnode.finalizer import Finalizer
 from drexnode.heads import HeadTracker
 from drexnode.metrics import Metrics
+from drexnode.override_exchange import OverrideExchange
 from drexnode.recent_blocks import RecentBlocks
 from drexnode.serving import BlockServer
 from drexnode.sync import Synchroniser
@@ -39,6 +40,7 @@ class Follower:
     heads: HeadTracker
     sync: Synchroniser
     server: BlockServer
+    overrides: OverrideExchange
     verified: list[Transaction]
     """Whose signatures sync asked to verify."""
 
@@ -46,10 +48,11 @@ class Follower:
     def height(self) -> int:
         return self.finalizer.head.height
 
-    async def watch_peers(self) -> None:
+    async def watch_peers(self, nursery: trio.Nursery) -> None:
         while True:
             for event in await self.host.events.receive():
                 if event.kind is PeerEventKind.CONNECTED:
+                    nursery.start_soon(self.overrides.ask, event.peer)
                     self.heads.peer_connected(event.peer)
                 else:
                     self.heads.peer_gone(event.peer)
@@ -64,7 +67,7 @@ class Follower:
     async def run(self) -> None:
         """Everything but serving, which works without a task of its own."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.watch_peers)
+            nursery.start_soon(self.watch_peers, nursery)
             nursery.start_soon(self.heads.run)
             nursery.start_soon(self.sync.run)
 
@@ -89,8 +92,9 @@ def make_follower(
         if not all(await verifier.verify(checks)):
             raise InvalidTransaction("TX_BAD_SIGNATURE", "a signature does not verify")
 
+    overrides = OverrideExchange(host, finalizer)
     sync = Synchroniser(
-        host, finalizer, executor, verifier, verify_bodies, Metrics(), patience_ms=patience_ms
+        host, finalizer, executor, verifier, verify_bodies, Metrics(), overrides, patience_ms=patience_ms
     )
     heads = HeadTracker(
         host,
@@ -108,7 +112,7 @@ def make_follower(
         find_block=lambda block: None,
         exchange_status=heads.exchange_status,
     )
-    follower = Follower(host, finalizer, executor, verifier, heads, sync, server, verified)
+    follower = Follower(host, finalizer, executor, verifier, heads, sync, server, overrides, verified)
     heads.on_tip(follower.on_tip)
     return follower
 
@@ -137,6 +141,7 @@ async def open_follower(
                 patience_ms=patience_ms,
             )
             follower.server.register(host)
+            follower.overrides.register()
             follower.heads.subscribe()
             nursery.start_soon(follower.run)
             yield follower

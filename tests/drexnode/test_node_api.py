@@ -14,6 +14,7 @@ from drexnode.executor import Executor
 from drexnode.gauges import directory_bytes
 from drexnode.heads import HeadTracker
 from drexnode.node_api import LocalNode
+from drexnode.override_exchange import OverrideExchange
 from drexnode.permits import Permits
 from drexnode.rpc.api import NodeApi, SyncStatus
 from drexnode.sync import Synchroniser
@@ -30,6 +31,7 @@ from ledger.transaction import Transaction
 from p2p.memory import MemoryHost, MemoryNetwork
 from primitives.errors import DrexError, InvariantViolation, StorageFailure
 from primitives.limits import MAX_REGISTERED_NODES
+from storage.layout import VALIDATOR_SET, after
 from tests.drexnode.chain import FUNDS, key
 from tests.drexnode.desk import Desk, codes, open_desk
 from tests.drexnode.follower import connect
@@ -71,8 +73,9 @@ async def open_api(path: Path, role: Role = "validator") -> AsyncIterator[Runnin
             random=Random(3),
         )
         executor = Executor(finalizer, metrics)
+        overrides = OverrideExchange(host, finalizer)
         sync = Synchroniser(
-            host, finalizer, executor, Verifier(), desk.admission.verify_bodies, metrics, patience_ms=0
+            host, finalizer, executor, Verifier(), desk.admission.verify_bodies, metrics, overrides
         )
         watch = ValidatorWatch(
             finalizer,
@@ -196,11 +199,15 @@ async def test_the_set_of_each_height_is_known_across_a_change(tmp_path: Path) -
         assert [None if found is None else found.size for found in sets] == [4, 4, 3, 3]
         assert await node.api.validators_at(4) is None
         assert await node.api.validators_at(-1) is None
-        first, node.api._sets = node.api._sets, {}
+        database = node.desk.finalizer.store.database
+        batch = database.batch()
+        for key, _ in database.scan(VALIDATOR_SET, after(VALIDATOR_SET)):
+            batch.delete(key)
+        database.write(batch)
+        await node.desk.decide()
         with pytest.raises(DrexError) as unknown:
             await node.api.validators_at(1)
         assert unknown.value.code == "VALIDATORS_NOT_KEPT"
-        node.api._sets = first
 
 
 async def test_balances_supply_and_references_follow_the_chain(tmp_path: Path) -> None:
