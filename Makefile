@@ -2,12 +2,14 @@
 PYTHON ?= python3
 SEED    ?= 42
 MINUTES ?= 1
+SECONDS ?= 60
+JOBS    ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants sim sim-search sim-mutants coverage bench crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants fuzz sim sim-search sim-mutants coverage bench crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +35,11 @@ test-fast: setup  ## The same without the tests that start node processes
 
 ledger-mutants: setup  ## Take each rule of the ledger out and show that a property test fails
 	@$(BIN)/python -m tests.ledger.mutants
+
+fuzz: setup  ## Fuzz every decoder with libFuzzer, each for a while: make fuzz SECONDS=600 JOBS=2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    --only-binary :all: -r requirements/fuzz.lock
+	@$(BIN)/python -m tests.fuzz.campaign --seconds $(SECONDS) --jobs $(JOBS)
 
 sim: setup  ## Replay one schedule of the consensus simulator: make sim SEED=42
 	@$(BIN)/python -m tests.simulator --seed $(SEED)
@@ -82,7 +89,7 @@ format: setup  ## Put every file into the project's format
 
 lock: setup  ## Resolve requirements/*.in again into the lock files
 	@$(BIN)/python -m pip install --quiet uv
-	@for name in runtime dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	@for name in runtime dev fuzz; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --override requirements/overrides.txt \
 	    requirements/$$name.in --output-file requirements/$$name.lock; done
 

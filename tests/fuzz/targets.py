@@ -19,7 +19,8 @@ from ledger.checks import check_stateless, verify_signatures
 from ledger.genesis import decode_genesis, encode_genesis
 from ledger.locks import Condition, check_condition
 from ledger.state import StateView
-from ledger.state_proof import decode_proof
+from ledger.state_proof import decode_proof, leaf_entries, verify_address
+from ledger.state_prover import prove_address
 from ledger.transaction import decode_transaction
 from primitives.address import decode_address, encode_address
 from primitives.block import decode_header
@@ -28,11 +29,14 @@ from primitives.codec import decode, encode
 from primitives.errors import DecodeError, InvalidTransaction
 from primitives.keys import verify_many
 from primitives.units import format_amount, parse_amount
-from tests.ledger.chain import Chain, devnet
+from tests.fuzz import node_targets
+from tests.ledger.chain import Chain, devnet, lock
 from tests.ledger.world import CHAIN_ID, World
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 _WORLD = World.genesis()
+_CHAIN = Chain()
+_BUCKETS = _CHAIN.genesis.parameters.bucket_count
 
 
 class Target(NamedTuple):
@@ -95,9 +99,15 @@ def fuzz_genesis(data: bytes) -> None:
 
 
 def fuzz_proof(data: bytes) -> None:
-    """Bytes → state proof."""
+    """Bytes → state proof → what it proves of the true root, and each of its pages."""
+    proof = None
     with contextlib.suppress(DecodeError):
-        decode_proof(data)
+        proof = decode_proof(data)
+        _same(encode(proof), data)
+        verify_address(_CHAIN.tree.root, _BUCKETS, lock("alice"), proof)
+    for page in () if proof is None else proof.pages:
+        with contextlib.suppress(DecodeError):
+            leaf_entries(page)
 
 
 def fuzz_address(data: bytes) -> None:
@@ -144,6 +154,11 @@ def _blocks() -> list[bytes]:
     return [encode_block(chain.extend()), encode_block(chain.extend(chain.emission(5)))]
 
 
+def _proofs() -> list[bytes]:
+    locks = (lock("alice"), lock("bank-a"), bytes(32))
+    return [encode(prove_address(_CHAIN.tree, _CHAIN.state, each)) for each in locks]
+
+
 def _headers() -> list[bytes]:
     return [bytes.fromhex(json.loads((VECTORS / "blocks.json").read_text())["header"]["encoded"])]
 
@@ -159,7 +174,13 @@ TARGETS: dict[str, Target] = {
         lambda: [b"\x92" + block + encode([1, 7, 0, bytes(32), [[0, bytes(64)]]]) for block in _blocks()],
     ),
     "genesis": Target(fuzz_genesis, lambda: [encode_genesis(devnet())]),
-    "proof": Target(fuzz_proof, lambda: [b"\x90", encode([1, [], [], b""])]),
+    "proof": Target(fuzz_proof, _proofs),
     "address": Target(fuzz_address, _addresses),
     "amount": Target(fuzz_amount, lambda: [b"100.00", b"0.01", b"92233720368547758.07"]),
+    "message": Target(node_targets.fuzz_message, node_targets.messages),
+    "evidence": Target(node_targets.fuzz_evidence, node_targets.proofs),
+    "record": Target(node_targets.fuzz_record, node_targets.records),
+    "disk": Target(node_targets.fuzz_disk, node_targets.records),
+    "wire": Target(node_targets.fuzz_wire, node_targets.payloads),
+    "peer": Target(node_targets.fuzz_peer, node_targets.addresses),
 }
