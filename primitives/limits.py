@@ -112,7 +112,7 @@ YAMUX_CONTROL_BYTES = 64 * KIB
 PING_INTERVAL_SECONDS = 2
 PING_MISSES = 3
 DIAL_BACKOFF_MIN_MS = 250
-DIAL_BACKOFF_MAX_MS = 5_000
+DIAL_BACKOFF_MAX_MS = 2_000  # after a partition this wait comes before the first block
 
 # --- network: what a peer may send, a second and at once
 BUDGET_BYTES_PER_SECOND = 32 * MIB

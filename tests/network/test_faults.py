@@ -1,0 +1,73 @@
+"""What validators stand on real processes: one dead, one with a wrong clock, one voted in and one out.
+
+Short forms of commands that measure the same for longer (docs/performance.md, "Faults").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drexnode.clock import OFFSET_VARIABLE
+from drexnode.processes import find_process, log_tail, start_process
+from tests.network import clock_offset, dead_validator, membership
+from tests.network.net import Network, drexnode, free_base_port, network, until
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Network]:
+    with network(tmp_path / "net", full=0, observers=0) as running:
+        yield running
+
+
+def test_blocks_are_as_frequent_without_one_of_four_validators(net: Network) -> None:
+    said: list[str] = []
+    figures = dead_validator.measure(net, rate=100, seconds=8, say=said.append)
+    assert "validator-3 is killed" in said[-1]
+    assert figures.lost == 0
+    assert len(figures.after_ms) > 2 * net_quorum(net)
+    assert figures.growth < dead_validator.MOST_GROWTH, str(figures)
+
+
+def net_quorum(net: Network) -> int:
+    quorum: int = net.json("status")["consensus"]["quorum"]
+    return quorum
+
+
+def test_a_validator_whose_clock_is_an_hour_wrong_stops_nobody(net: Network) -> None:
+    said: list[str] = []
+    clock_offset.run(net, rate=50, seconds=5, say=said.append)
+    assert [text.split(":")[0].rpartition("is ")[2] for text in said] == [
+        "an hour ahead",
+        "an hour behind",
+        "right again",
+    ]
+    assert " 0 of them sealed" in said[0]
+    assert " 0 of them sealed" not in said[2]
+
+
+def test_a_wrong_clock_is_refused_on_a_chain_that_is_no_test_network(tmp_path: Path) -> None:
+    genesis = tmp_path / "genesis.json"
+    source = Path(__file__).parents[2] / "genesis" / "devnet.json"
+    genesis.write_text(source.read_text("utf-8").replace('"drexdev"', '"drex"'), "utf-8")
+    port = free_base_port(1)
+    home = tmp_path / "home"
+    made = drexnode("init", "--home", home, "--genesis", genesis, "--p2p-port", port, "--rpc-port", port + 50)
+    assert made.returncode == 0, made.stderr
+    start_process(home, variables={OFFSET_VARIABLE: "3600000"})
+    until("the node ends", lambda: find_process(home) is None)
+    assert "CONFIG_TEST_ONLY" in log_tail(home)
+
+
+def test_one_validator_is_voted_in_and_another_out_under_load(net: Network, tmp_path: Path) -> None:
+    newcomer = membership.Newcomer(net, tmp_path / "newcomer")
+    said: list[str] = []
+    try:
+        membership.run(net, newcomer, rate=50, say=said.append)
+    finally:
+        newcomer.stop()
+    assert "none lost" in said[-1]
