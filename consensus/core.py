@@ -174,7 +174,10 @@ class QbftCore:
             self._gate.restore(last)
         if last is not None and last.height == event.height:
             machine.has_work = event.has_work
-            machine.resume(last, lock_of(records, event.height), recovered.lock_wtxids)
+            if last.validators_hash == event.validators.hash:
+                machine.resume(last, lock_of(records, event.height), recovered.lock_wtxids)
+            else:
+                machine.begin_above(last.round)
         else:
             machine.start(event.has_work)
 

@@ -132,6 +132,11 @@ class HeightMachine:
         if message is not None:
             self.request(message)
 
+    def begin_above(self, round: int) -> None:
+        """Begin past a round in which this key signed in another set, which a recovery override replaced:
+        what was signed there can't be said again, and its lock means nothing to the new set."""
+        self.change_to_round(round + 1)
+
     def _rebuild(self, record: VoteRecord) -> Vote | None:
         """The unsigned message a record stands for; None when the watermark alone can't tell (a proposal)."""
         own = self.setting.own_index

@@ -31,6 +31,7 @@ from drexnode.timers import Timers
 from ledger.payloads import NodeRole
 from ledger.proposers import read_proposer_order
 from p2p.transport import Channel, Message, Offence, PeerId, Transport
+from primitives.certificate import CERTIFICATE_VERSION
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
 from primitives.limits import DRIVER_SLICE_SECONDS
@@ -127,13 +128,17 @@ class ConsensusDriver:
             return
         head = self._finalizer.head
         height = head.height + 1
+        # A block that is final by a recovery override has no COMMITs: laggards get it by sync.
+        certificate = head.certificate
+        if certificate is not None and certificate.version != CERTIFICATE_VERSION:
+            certificate = None
         order = read_proposer_order(self._finalizer.state, head.validators, head.header.proposer, height)
         self._abandon_work()
         self._candidates.start_height(height)
         self._durable.put(HeightDecided(head.height))
         self.feed(
             inp.StartHeight(
-                height, head.header, head.certificate, head.validators, order, self._has_work(), recovered
+                height, head.header, certificate, head.validators, order, self._has_work(), recovered
             )
         )
 

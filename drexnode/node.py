@@ -39,6 +39,7 @@ from drexnode.keystore import read_plain_key
 from drexnode.metrics import Metrics
 from drexnode.node_api import LocalNode
 from drexnode.override_exchange import OverrideExchange
+from drexnode.override_start import finish_override
 from drexnode.permits import Permits
 from drexnode.recent_blocks import RecentBlocks
 from drexnode.recovery import disk_space, open_chain
@@ -276,6 +277,7 @@ class Node:
         self._overrides.register()
         self._heads.subscribe()
         self._intake.subscribe()
+        await finish_override(self._finalizer, self._executor, self._candidates.find)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_peers, nursery)
             transport.set_permitted(self._permits.permitted())

@@ -381,6 +381,10 @@ class Bench:
         return []
 
     def _play_restart(self, words: list[str]) -> list[str]:
+        """`restart [set BE order EB]`: perhaps under a recovery override of the height's set."""
+        if "set" in words:
+            self.cast.use_set(self.cast.validators.epoch + 1, words[words.index("set") + 1])
+            self.order = list(words[words.index("order") + 1])
         recovery = self.disk.recover()
         if isinstance(recovery, Quarantine):
             self._boot(quarantined=True)
