@@ -45,7 +45,7 @@ def open_chain(config: NodeConfig, document: GenesisDocument, metrics: Metrics) 
         tree = check_open(store, chain_id, document.parameters.bucket_count)
         if store.tip is None:
             _begin(store, tree, document)
-        head = _head(store, chain_id)
+        head = head_of(store, chain_id)
     except BaseException:
         store.close()
         raise
@@ -68,7 +68,8 @@ def _begin(store: ChainStore, tree: StateTree, document: GenesisDocument) -> Non
     tree.commit(genesis.patch)
 
 
-def _head(store: ChainStore, chain_id: bytes) -> Head:
+def head_of(store: ChainStore, chain_id: bytes) -> Head:
+    """The head that a store's tip makes. Raises `StorageFailure` (STORAGE_CORRUPT)."""
     tip = store.tip
     if tip is None:
         raise InvariantViolation("CHAIN_EMPTY", "a store without a genesis block")

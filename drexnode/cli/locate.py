@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from drexnode import client as rpc
-from drexnode.cli.options import NODE_KEY
+from drexnode.cli.options import NODE_KEY, STOPPED_KEY
 from drexnode.cli.output import CliError
 
 DEFAULT_URL = "http://127.0.0.1:26650"
@@ -35,7 +35,13 @@ def devnet_folder() -> Path | None:
 
 
 def open_client(*, sends: bool = False) -> rpc.Client:
-    """A client of the chosen node. `sends` leaves observers out. Raises `NodeUnreachable`, `ConfigError`."""
+    """A client of the chosen node, or of the files that `inspect` opened. `sends` leaves observers out.
+
+    Raises `NodeUnreachable`, `ConfigError`.
+    """
+    stopped: rpc.Client | None = click.get_current_context().meta.get(STOPPED_KEY)
+    if stopped is not None:
+        return stopped
     given = _given()
     if given.get("rpc"):
         return rpc.Client(given["rpc"])

@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
+        "inspect": ("inspect", "Read a stopped or killed node's data, as query reads a running node."),
     },
     "Network": {
         "registry": ("registry", "Participants, keys, wallets, assets, pauses, nodes, candidates."),

@@ -10,6 +10,7 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 NODE_KEY = "drexnode.node"
+STOPPED_KEY = "drexnode.stopped"  # a client of files instead of a node (inspect)
 
 
 class ExampleCommand(click.Command):
