@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SEED    ?= 42
 MINUTES ?= 1
+SCHEDULES ?= 1000
 SECONDS ?= 60
 JOBS    ?= 2
 VENV   := .venv
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants fuzz sim sim-search sim-mutants coverage bench crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,9 +48,16 @@ sim: setup  ## Replay one schedule of the consensus simulator: make sim SEED=42
 sim-search: setup  ## Search for a schedule that breaks a promise, on all cores: make sim-search MINUTES=10
 	@$(BIN)/python -m tests.simulator search --minutes $(MINUTES)
 
+sim-nodes: setup  ## Replay one schedule of whole nodes: make sim-nodes SEED=42
+	@$(BIN)/python -m tests.wholenode --seed $(SEED)
+
+sim-nodes-search: setup  ## Search whole-node schedules for a broken promise, on all cores: SCHEDULES=10000
+	@$(BIN)/python -m tests.wholenode search --schedules $(SCHEDULES)
+
 sim-mutants: setup  ## Take each rule of consensus out and show that the simulator finds it; play all twins
 	@$(BIN)/python -m tests.simulator mutants
 	@$(BIN)/python -m tests.simulator twins
+	@$(BIN)/python -m tests.wholenode mutants
 
 coverage: setup  ## Branch coverage of consensus/ by scenarios, simulator and its own tests
 	@$(BIN)/coverage erase
