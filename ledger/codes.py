@@ -122,7 +122,7 @@ CODES: dict[str, str] = {
     DUST: "an output is below the asset's min_value",
     INTERBANK_SHAPE: "the transaction is not an interbank transfer of one asset to one other",
     LOCK_UNSATISFIED: "the condition of an input is not satisfied",
-    NOT_AUTHORISED: "the authority this act needs did not sign it",
+    NOT_AUTHORISED: "whoever must authorise this did not sign, or another key signed for an input's owner",
     WALLET_NOT_ENABLED: "a lock may not hold the asset, or is disabled",
     FROZEN: "the balance would fall below what is frozen, or a frozen holder's key would get another lock",
     PAUSED: "the asset is paused",

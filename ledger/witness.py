@@ -7,7 +7,7 @@ Signatures themselves are verified elsewhere, once per wtxid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from ledger import codes
@@ -40,13 +40,13 @@ def evidence_of(witness: Witness, context: BlockContext) -> Evidence:
 def check_witness(
     witness: Witness,
     context: BlockContext,
-    input_locks: Iterable[bytes],
+    input_locks: Collection[bytes],
     requirements: Sequence[Requirement],
 ) -> dict[bytes, Condition]:
     """Check the whole witness; return the revealed conditions by their lock.
 
-    Refuses TX_WITNESS_MISSING (nothing shown for a lock), TX_LOCK_UNSATISFIED, TX_NOT_AUTHORISED (a
-    requirement), TX_WITNESS_UNUSED.
+    Refuses TX_LOCK_UNSATISFIED, TX_NOT_AUTHORISED (somebody else signed, for an input or a requirement),
+    TX_WITNESS_MISSING (nobody did for an input), TX_WITNESS_UNUSED (all is authorised, and more was carried).
     """
     if not witness.conditions and not witness.preimages and not requirements:
         _check_key_locks(witness, input_locks)
@@ -56,12 +56,15 @@ def check_witness(
     own_locks = {key_lock(public_key): public_key for public_key in evidence.signers}
     useful_keys: set[bytes] = set()
     open_locks = set(revealed)
-    for lock in input_locks:
+    for lock in sorted(input_locks):
         if lock in own_locks:
             useful_keys.add(own_locks[lock])
-        else:
-            _check_condition_lock(lock, revealed, evidence)
+        elif lock in revealed:
+            _check_condition_lock(lock, revealed[lock], evidence)
             open_locks.discard(lock)
+        else:
+            strangers = {own_locks[each] for each in own_locks.keys() - set(input_locks)}
+            _refuse_missing(lock, strangers - _keys_in(witness, requirements))
     if open_locks:
         _refuse_unused("condition", min(open_locks))
     for requirement in requirements:
@@ -71,22 +74,27 @@ def check_witness(
     return revealed
 
 
-def _check_key_locks(witness: Witness, input_locks: Iterable[bytes]) -> None:
+def _keys_in(witness: Witness, requirements: Sequence[Requirement]) -> set[bytes]:
+    """Every key that a revealed condition or a requirement names."""
+    conditions = [*witness.conditions, *(requirement.condition for requirement in requirements)]
+    return {public_key for condition in conditions for public_key in keys_of(condition)}
+
+
+def _check_key_locks(witness: Witness, input_locks: Collection[bytes]) -> None:
     """The plain case: every input lock is the key lock of a signer, every signer has an input."""
-    needed = set(input_locks)
+    needed, strangers = set(input_locks), set[bytes]()
     for public_key, _ in witness.signatures:
         lock = key_lock(public_key)
         if lock not in needed:
-            _refuse_unused("signature of key", public_key)
+            strangers.add(public_key)
         needed.discard(lock)
     if needed:
-        _refuse_missing(min(needed))
+        _refuse_missing(min(needed), strangers)
+    if strangers:
+        _refuse_unused("signature of key", min(strangers))
 
 
-def _check_condition_lock(lock: bytes, revealed: dict[bytes, Condition], evidence: Evidence) -> None:
-    condition = revealed.get(lock)
-    if condition is None:
-        _refuse_missing(lock)
+def _check_condition_lock(lock: bytes, condition: Condition, evidence: Evidence) -> None:
     if not satisfied(condition, evidence):
         codes.refuse(
             codes.LOCK_UNSATISFIED,
@@ -118,7 +126,15 @@ def _check_all_used(witness: Witness, conditions: list[Condition], useful_keys: 
                 _refuse_unused("preimage of", digest_of(preimage))
 
 
-def _refuse_missing(lock: bytes) -> NoReturn:
+def _refuse_missing(lock: bytes, strangers: set[bytes]) -> NoReturn:
+    """An input's lock stays shut. With a signature that opens nothing, somebody else signed for its owner."""
+    if strangers:
+        codes.refuse(
+            codes.NOT_AUTHORISED,
+            f"lock {lock.hex()} is opened by another key than {min(strangers).hex()}, which signed",
+            lock=lock.hex(),
+            signer=min(strangers).hex(),
+        )
     codes.refuse(
         codes.WITNESS_MISSING,
         f"neither a signature by its key nor its condition was shown for lock {lock.hex()}",

@@ -7,7 +7,7 @@ outputs and balances; of invalid ones the code, wherever bytes, signatures, bloc
 """
 
 # fmt: off
-# ruff: noqa: E401, E701, I001, PT018
+# ruff: noqa: E401, E701, E704, I001, PT018
 # mypy: ignore-errors
 import base64, itertools, json, re, zlib
 from collections import Counter
@@ -20,40 +20,32 @@ D = -121665 * pow(121666, P - 2, P) % P
 INT, AMOUNT = range(-(2**63), 2**64), range(1, 2**63)
 U32, TIME, HEIGHT = range(2**32), range(2**53), range(2**63)
 NAMES = r"BRL(@[0-9A-Z]{8}/(DVT|MET))?|TPF:[A-Z]{2}[0-9A-Z]{9}[0-9]|X:[0-9A-Z]{8}/[0-9A-Z._-]{1,16}"
-EMISSION, TRANSFER, BURN, INTERBANK, MOVE = 1, 2, 3, 4, 7
-SPENDING, SETTLING = {TRANSFER, BURN, INTERBANK, MOVE}, {TRANSFER, BURN, INTERBANK}
+EMISSION, TRANSFER, BURN, INTERBANK, FREEZE, UNFREEZE, MOVE, REGISTRY = range(1, 9)
+SPENDING, SETTLING, ROTATIONS = {TRANSFER, BURN, INTERBANK, MOVE}, {TRANSFER, BURN, INTERBANK}, {3, 4}
 
 pack = msgpack.Packer(use_bin_type=True).pack
 
-class Refused(Exception):
-    """Carries the code of a refusal."""
-
+class Refused(Exception): """Carries the code of a refusal."""
 def need(holds, code):
     if not holds: raise Refused(code)
-
 def tagged(tag, data):
     head = sha256(tag.encode()).digest()
     return sha256(head + head + data).digest()
 
-def ascending(values):
-    return all(a < b for a, b in itertools.pairwise(values))
-
-def lock_of(condition):
-    return tagged("drex/lock", pack(condition))
+def ascending(values): return all(a < b for a, b in itertools.pairwise(values))
+def lock_of(condition): return tagged("drex/lock", pack(condition))
 
 def add(p, q):  # points in extended coordinates
     a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
     c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
     e, f, g, h = b - a, d - c, d + c, b + a
     return e * f % P, g * h % P, f * g % P, e * h % P
-
 def times(scalar, point):
     total = (0, 1, 1, 0)
     while scalar:
         total = add(total, point) if scalar & 1 else total
         point, scalar = add(point, point), scalar >> 1
     return total
-
 def decompress(data):
     value = int.from_bytes(data, "little")
     sign, y = value >> 255, value % 2**255 % P
@@ -62,11 +54,9 @@ def decompress(data):
     x = x if (x * x - square) % P == 0 else x * pow(2, (P - 1) // 4, P) % P
     x = (P - x) % P if x & 1 != sign else x
     return (x, y, 1, x * y % P) if (x * x - square) % P == 0 else None
-
 def verifies(public_key, message, signature):  # ZIP-215
     a, r, s = decompress(public_key), decompress(signature[:32]), int.from_bytes(signature[32:], "little")
-    if a is None or r is None or s >= L:
-        return False
+    if a is None or r is None or s >= L: return False
     k = int.from_bytes(sha512(signature[:32] + public_key + message).digest(), "little") % L
     base = decompress((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
     u, v = times(8 * s, base), times(8, add(r, times(k, a)))
@@ -74,14 +64,10 @@ def verifies(public_key, message, signature):  # ZIP-215
 
 def fits(value, shape):
     """A range: an integer in it; a number: bytes of that size; a list: any number; a tuple: one each."""
-    if isinstance(shape, range):
-        return type(value) is int and value in shape
-    if isinstance(shape, type):
-        return type(value) is shape
-    if isinstance(shape, int):
-        return type(value) is bytes and len(value) == shape
-    if callable(shape):
-        return shape(value)
+    if isinstance(shape, range): return type(value) is int and value in shape
+    if isinstance(shape, type): return type(value) is shape
+    if isinstance(shape, int): return type(value) is bytes and len(value) == shape
+    if callable(shape): return shape(value)
     many = shape * len(value) if type(shape) is list is type(value) else shape
     return type(value) is list and len(value) == len(many) and all(map(fits, value, many))
 
@@ -111,8 +97,7 @@ def read(raw):
 
 def leaves(node, depth):
     need(depth <= 4, "TX_CONDITION_INVALID")
-    if node[0] != 6:
-        return 1
+    if node[0] != 6: return 1
     need(1 <= node[1] <= len(node[2]) <= 16 and ascending(map(pack, node[2])), "TX_CONDITION_INVALID")
     return sum(leaves(child, depth + 1) for child in node[2])
 
@@ -154,14 +139,24 @@ def check_static(value):
 
 def satisfied(node, record, signers, digests):
     tag, operand, height, time = *node[:2], record["height"], record["timestamp_ms"]
-    if tag == 6:
-        return sum(satisfied(child, record, signers, digests) for child in node[2]) >= operand
-    if tag < 2:
-        return operand in (signers, digests)[tag]
+    if tag == 6: return sum(satisfied(child, record, signers, digests) for child in node[2]) >= operand
+    if tag < 2: return operand in (signers, digests)[tag]
     return ((height if tag < 4 else time) >= operand) == (tag % 2 == 0)
 
+def check_refused(kind, act, reads, signers, strange, named):
+    """What the entries read tell of orders, references, pauses and authorities."""
+    found = {head: [v for k, v in reads.items() if k[:1] == head] for head in (b"f", b"r", b"p", b"a")}
+    need(kind != FREEZE or not any(found[b"f"]), "TX_ORDER_EXISTS")
+    need(kind != UNFREEZE or not found[b"f"] or any(found[b"f"]), "TX_ORDER_UNKNOWN")
+    need(not any(found[b"r"]), "TX_REFERENCE_USED")
+    need(kind > INTERBANK or not any(v and msgpack.unpackb(v)[9] for v in found[b"a"]), "TX_PAUSED")
+    need(kind == REGISTRY or all(found[b"a"]), "TX_ASSET_UNKNOWN")
+    need(kind != TRANSFER or not strange, "TX_WITNESS_UNUSED")
+    if named and kind not in (TRANSFER, INTERBANK, 9) and all(found[b"p"]) and act not in ROTATIONS:
+        need(any(key in named for key in signers), "TX_NOT_AUTHORISED")
+
 def check_state(record, value, txid):
-    (_, kind, ins, outs, start, end, _, _), (signatures, conditions, preimages) = value
+    (_, kind, ins, outs, start, end, _, payload), (signatures, conditions, preimages) = value
     need(start <= record["height"], "TX_NOT_YET_VALID")
     need(not end or end >= record["height"], "TX_EXPIRED")
     reads = {bytes.fromhex(k): v and bytes.fromhex(v) for k, v in record["reads"].items()}
@@ -183,11 +178,16 @@ def check_state(record, value, txid):
     if not dust and not any(asset[9] for asset in assets) and len(assets) >= len(delta):  # paused, unknown
         need(kind != TRANSFER or not changed, "TX_UNBALANCED")
         need(kind != BURN or (len(changed) == 1 and changed[0] < 0), "TX_UNBALANCED")
+        need(kind != MOVE or max(changed, default=0) <= 0, "TX_UNBALANCED")
     signers, digests = {pair[0] for pair in signatures}, {sha256(each).digest() for each in preimages}
-    revealed = {lock_of(each): each for each in conditions}
-    for lock in locks - {lock_of([0, key]) for key in signers} if kind in SETTLING else ():
-        need(lock in revealed, "TX_WITNESS_MISSING")
+    revealed, owners = {lock_of(each): each for each in conditions}, {lock_of([0, key]) for key in signers}
+    named = b"".join(v for k, v in reads.items() if v and k[:1] in b"kKp")
+    strange = any(lock_of([0, key]) not in locks and key not in named + pack(conditions) for key in signers)
+    for lock in sorted(locks - owners) if kind in SETTLING else ():
+        need(lock in revealed, "TX_NOT_AUTHORISED" if strange else "TX_WITNESS_MISSING")
         need(satisfied(revealed[lock], record, signers, digests), "TX_LOCK_UNSATISFIED")
+    need(not dust, "TX_DUST")
+    check_refused(kind, payload[1][0] if kind == REGISTRY else 0, reads, signers, strange, named)
     return reads, net, delta
 
 def check_changes(record, value, txid, reads, net, delta):

@@ -295,6 +295,38 @@ def transfer_that_only_one_of_two_senders_signed(world: World) -> Transaction:
     return world.spend(points, [(DVT_A, 200, "bob")], ["bob"])
 
 
+@invalid(codes.NOT_AUTHORISED)
+def transfer_signed_by_another_key_than_its_owners(world: World) -> Transaction:
+    point = world.fund("alice", DVT_A, 100)
+    return world.spend([point], [(DVT_A, 100, "bob")], ["bob"])
+
+
+@invalid(codes.NOT_AUTHORISED)
+def transfer_that_one_of_two_senders_and_a_stranger_signed(world: World) -> Transaction:
+    points = [world.fund("bob", DVT_A, 100), world.fund("alice", DVT_A, 100)]
+    return world.spend(points, [(DVT_A, 200, "bob")], ["bob", "stranger"])
+
+
+@invalid(codes.NOT_AUTHORISED)
+def transfer_with_a_vault_opened_and_an_owner_replaced_by_a_stranger(world: World) -> Transaction:
+    vault = threshold(1, leaf("alice"), leaf("bob"))
+    held = world.spend([world.fund("bob", DVT_A, 100)], [(DVT_A, 100, vault)], ["bob"], payload=(vault,))
+    points = [world.apply(held).outpoint(0), world.fund("alice", DVT_A, 100)]
+    return world.spend(points, [(DVT_A, 200, "bob")], ["bob", "stranger"], conditions=[vault])
+
+
+@invalid(codes.NOT_AUTHORISED)
+def burn_signed_by_the_issuer_and_another_key_than_its_owners(world: World) -> Transaction:
+    point = world.fund("alice", DVT_A, 100)
+    return world.spend([point], [(DVT_A, 40, "alice")], ["bank-a", "bob"], kind=Kind.BURN)
+
+
+@invalid(codes.WITNESS_MISSING)
+def burn_signed_by_the_issuer_alone(world: World) -> Transaction:
+    point = world.fund("alice", DVT_A, 100)
+    return world.spend([point], [(DVT_A, 40, "alice")], ["bank-a"], kind=Kind.BURN)
+
+
 @invalid(codes.WITNESS_UNUSED)
 def transfer_signed_by_a_stranger_besides(world: World) -> Transaction:
     point = world.fund("alice", DVT_A, 100)
