@@ -177,7 +177,8 @@ class Node:
             self._admission.verify_bodies,
             metrics,
             self._overrides,
-            patience_ms=SYNC_PATIENCE_MS if signer is not None else 0,
+            patience_ms=SYNC_PATIENCE_MS,
+            decides=lambda: signer is not None and signer.public_key in finalizer.head.validators,
         )
         self._heads = HeadTracker(
             transport,

@@ -8,6 +8,8 @@ leaves the next height to its consensus for `SYNC_PATIENCE_MS` before it asks. d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from drexnode.executor import Executor
@@ -61,12 +63,15 @@ class Synchroniser:
         overrides: OverrideExchange,
         *,
         patience_ms: int = 0,
+        decides: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`patience_ms` is how long the next height is left to the own consensus; 0 for who has none."""
+        """`patience_ms` is how long the next height is left to the own consensus, while this node `decides`
+        it: a validator that was voted out, or not yet in, follows like anybody else."""
         self._transport = transport
         self._finalizer = finalizer
         self._metrics = metrics
         self._patience_ms = patience_ms
+        self._decides = decides
         self._planner = RangePlanner(finalizer.head.height)
         self._pipeline = BlockPipeline(
             finalizer,
@@ -150,7 +155,7 @@ class Synchroniser:
             return None
         if self._behind_since_ms is None:
             self._behind_since_ms = now_ms
-        is_urgent = self._asked_until > height or target - height >= SYNC_FAR_BLOCKS
+        is_urgent = self._asked_until > height or target - height >= SYNC_FAR_BLOCKS or not self._decides()
         return self._behind_since_ms if is_urgent else self._behind_since_ms + self._patience_ms
 
     async def _fetch(self, ask: FetchRange) -> None:

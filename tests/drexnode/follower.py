@@ -80,6 +80,7 @@ def make_follower(
     validator: str | None = None,
     validators: Sequence[PeerId] = (),
     patience_ms: int = 0,
+    decides: bool = True,
 ) -> Follower:
     """Wire a node up as `drexnode.node` does."""
     executor, verifier, recent = Executor(finalizer, Metrics()), Verifier(), RecentBlocks()
@@ -94,7 +95,15 @@ def make_follower(
 
     overrides = OverrideExchange(host, finalizer)
     sync = Synchroniser(
-        host, finalizer, executor, verifier, verify_bodies, Metrics(), overrides, patience_ms=patience_ms
+        host,
+        finalizer,
+        executor,
+        verifier,
+        verify_bodies,
+        Metrics(),
+        overrides,
+        patience_ms=patience_ms,
+        decides=lambda: decides,
     )
     heads = HeadTracker(
         host,
@@ -128,6 +137,7 @@ async def open_follower(
     validator: str | None = None,
     validators: Sequence[PeerId] = (),
     patience_ms: int = 0,
+    decides: bool = True,
 ) -> AsyncIterator[Follower]:
     """A whole node that runs while the context lasts; `connect` it to others."""
     with open_finalizer(path, document) as finalizer:
@@ -139,6 +149,7 @@ async def open_follower(
                 validator=validator,
                 validators=validators,
                 patience_ms=patience_ms,
+                decides=decides,
             )
             follower.server.register(host)
             follower.overrides.register()

@@ -295,6 +295,20 @@ async def test_a_validator_leaves_the_next_height_to_its_consensus_for_a_while(t
         await until(lambda: two.height == 1)
 
 
+async def test_a_validator_out_of_the_set_follows_without_patience(tmp_path: Path) -> None:
+    """One that was voted out stayed a second behind, which is ten blocks, and called itself not ready."""
+    network = MemoryNetwork()
+    async with (
+        open_follower(network, "one", tmp_path / "a", DOCUMENT, role="validator") as one,
+        open_follower(
+            network, "two", tmp_path / "b", DOCUMENT, role="validator", patience_ms=60_000, decides=False
+        ) as two,
+    ):
+        await Chain(one.finalizer, DOCUMENT).grow(1)
+        await connect(one.host, two.host)
+        await until(lambda: two.height == 1)
+
+
 async def test_a_validator_fetches_at_once_what_consensus_asks_for(tmp_path: Path) -> None:
     network = MemoryNetwork()
     async with (
