@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drexnode.clock import OFFSET_VARIABLE
+from drexnode.home import write_genesis
+from drexnode.network_plan import plan_network
 from drexnode.processes import find_process, log_tail, start_process
 from tests.network import clock_offset, dead_validator, membership
 from tests.network.net import Network, drexnode, free_base_port, network, until
@@ -51,10 +54,11 @@ def test_a_validator_whose_clock_is_an_hour_wrong_stops_nobody(net: Network) -> 
 
 
 def test_a_wrong_clock_is_refused_on_a_chain_that_is_no_test_network(tmp_path: Path) -> None:
-    genesis = tmp_path / "genesis.json"
-    source = Path(__file__).parents[2] / "genesis" / "devnet.json"
-    genesis.write_text(source.read_text("utf-8").replace('"drexdev"', '"drex"'), "utf-8")
-    port = free_base_port(1)
+    genesis, port = tmp_path / "genesis.json", free_base_port(1)
+    plan = plan_network(
+        validators=1, full=0, observers=0, base_port=port, entropy=bytes(32), timestamp_ms=1, name="real"
+    )
+    write_genesis(genesis, msgspec.structs.replace(plan.document, address_prefix="drex"))
     home = tmp_path / "home"
     made = drexnode("init", "--home", home, "--genesis", genesis, "--p2p-port", port, "--rpc-port", port + 50)
     assert made.returncode == 0, made.stderr
