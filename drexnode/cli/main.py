@@ -41,6 +41,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
+        "recover": ("recover", "Go on after more than f validators were lost for good."),
+        "replay": ("replay", "Execute all blocks of a stopped node again and compare roots."),
+        "export": ("export", "Blocks, transactions, outputs as JSON lines or Parquet."),
         "inspect": ("inspect", "Read a stopped or killed node's data, as query reads a running node."),
     },
     "Network": {

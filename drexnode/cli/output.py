@@ -28,7 +28,9 @@ CORRUPT = 7
 UNSAFE = 8
 TRY_AGAIN = 75
 
+_STATE_ANEW = "make this node's statement and propose anew: drexnode recover statement --home DIR"
 _EXIT_OF_CODE = {
+    "RECOVER_FILE": USAGE,
     "NODE_UNREACHABLE": UNREACHABLE,
     "NODE_NOT_READY": NOT_SYNCED,
     "NODE_SYNCING": NOT_SYNCED,
@@ -47,6 +49,9 @@ _EXIT_OF_CODE = {
     "RPC_RATE_LIMITED": TRY_AGAIN,
     "RPC_TOO_MANY_WAITERS": TRY_AGAIN,
     "STORAGE_CORRUPT": CORRUPT,
+    "STATE_ROOT_MISMATCH": CORRUPT,
+    "SUPPLY_MISMATCH": CORRUPT,
+    "REPLAY_DIFFERS": CORRUPT,
     "AMOUNT_INVALID": USAGE,
     "ADDRESS_INVALID": USAGE,
 }
@@ -59,12 +64,26 @@ _EXIT_OF_FAMILY = {
     "RPC_PORT": CONFIGURATION,
     "RPC_CANNOT": CONFIGURATION,
     "REPAIR": UNSAFE,
+    "RECOVER": UNSAFE,
+    "STATEMENT": UNSAFE,
+    "OVERRIDE": UNSAFE,
     "STORAGE": TRY_AGAIN,
 }
 _NEXT = {
     "STORAGE_CORRUPT": "drexnode verify --home DIR, then drexnode repair --home DIR",
     "STORAGE_LOCKED": "stop the node first",
+    "REPLAY_DIFFERS": "drexnode verify --home DIR, then drexnode repair --home DIR",
     "REPAIR_NO_PEERS": "name a peer in p2p.peers, or restore a copy of the data",
+    "STATEMENT_UNPROVEN": "leave that statement out, and find out who made it",
+    "STATEMENT_BAD_SIGNATURE": "ask that node for its statement again",
+    "RECOVER_CONFLICT": "stop: more than f validators signed two branches; compare their proofs",
+    "RECOVER_BODIES_MISSING": "find the statement of a validator that is locked on the block",
+    "RECOVER_FILE_EXISTS": "name a new file with --out",
+    "OVERRIDE_NOT_AUTHORISED": "drexnode recover sign FILE KEY --genesis genesis.json",
+    "OVERRIDE_LOWER_TIP": _STATE_ANEW,
+    "OVERRIDE_OTHER_BLOCK": _STATE_ANEW,
+    "OVERRIDE_LOCK_NOT_CARRIED": f"{_STATE_ANEW}; --abandon-lock when others have gone on already",
+    "OVERRIDE_NO_MEMBER": "sign with a key of the genesis's recovery condition: drexnode genesis show FILE",
     "NODE_UNREACHABLE": "drexnode devnet status, or name a node with --rpc URL",
     "NODE_OBSERVER": "send to a validator or a full node with --rpc URL",
     "CONFIG_UNKNOWN_KEY": "drexnode config show",
