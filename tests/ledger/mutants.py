@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         "every input's key signs",
         "ledger.witness",
-        "    if needed:\n        _refuse_missing(min(needed))",
+        "    if needed:\n        _refuse_missing(min(needed), strangers)",
         "    pass",
         AUTHORITY,
     ),
