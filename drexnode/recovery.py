@@ -44,7 +44,7 @@ def open_chain(config: NodeConfig, document: GenesisDocument, metrics: Metrics) 
     try:
         tree = check_open(store, chain_id, document.parameters.bucket_count)
         if store.tip is None:
-            _begin(store, tree, document)
+            begin_chain(store, tree, document)
         head = head_of(store, chain_id)
     except BaseException:
         store.close()
@@ -62,7 +62,8 @@ def disk_space(config: NodeConfig) -> DiskSpace:
     return DiskSpace(config.data_path, floor_bytes=floor, low_bytes=2 * floor)
 
 
-def _begin(store: ChainStore, tree: StateTree, document: GenesisDocument) -> None:
+def begin_chain(store: ChainStore, tree: StateTree, document: GenesisDocument) -> None:
+    """Store the genesis block in an empty store. Raises `StorageFailure`."""
     genesis = make_genesis_state(document, tree)
     store.commit(Block(genesis.header, ()), None, genesis.delta, genesis.patch)
     tree.commit(genesis.patch)

@@ -253,6 +253,13 @@ class ChainQueries:
         rows = _take(self._view.scan(start, after(start)), limit)
         return [(key[len(STATE) :], value) for key, value in rows]
 
+    def scan_state(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All state entries whose key begins with `prefix`, in key order, as of the tip of this moment. For
+        tools that own the store: a node that goes on needs bounded reads."""
+        start = STATE + prefix
+        rows = self._view.scan(start, after(start))
+        return ((key[len(STATE) :], value) for key, value in rows)
+
     def close(self) -> None:
         """Release the views that cursors held."""
         for view in self._kept.values():
