@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ test-fast: setup  ## The same without the tests that start node processes
 
 ledger-mutants: setup  ## Take each rule of the ledger out and show that a property test fails
 	@$(BIN)/python -m tests.ledger.mutants
+
+replay-million: setup  ## A million transactions of every kind, replayed by two fresh processes with other hash seeds
+	@$(BIN)/python -m tests.ledger.million
 
 fuzz: setup  ## Fuzz every decoder with libFuzzer, each for a while: make fuzz SECONDS=600 JOBS=2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
