@@ -227,6 +227,7 @@ class Node:
             watch=self._watch,
             metrics=self._metrics,
             evidence=lambda: self._evidence.kept,
+            override_missing=self._overrides.missing,
         )
 
     def _make_driver(self, signer: LocalSigner) -> ConsensusDriver:

@@ -64,6 +64,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         watch: ValidatorWatch,
         metrics: Metrics,
         evidence: Callable[[], Sequence[Evidence]] = tuple,
+        override_missing: Callable[[], DrexError | None] = lambda: None,
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
@@ -77,6 +78,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         self._watch = watch
         self._metrics = metrics
         self._evidence = evidence
+        self._override_missing = override_missing
         self._gauges = Gauges(
             metrics,
             transport=transport,
@@ -194,6 +196,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             message = f"at block {sync.height}, peers are at {sync.target_height}"
             data = {"height": sync.height, "target_height": sync.target_height}
             reasons.append(Reason("SYNCING", message, data))
+        if (missing := self._override_missing()) is not None:
+            reasons.append(Reason(missing.code, missing.message, missing.data))
         if not self._transport.peers() and not alone:
             reasons.append(Reason("NO_PEERS", "no peer is connected"))
         if self._config.node.role == "validator" and consensus.reachable < consensus.quorum:

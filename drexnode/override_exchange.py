@@ -77,6 +77,11 @@ class OverrideExchange:
         head = self._finalizer.head
         return next((other for other in self._unapplied if other.decided_height == head.height), None)
 
+    def missing(self) -> DrexError | None:
+        """Why the blocks after the head are refused here, for readiness; None when they are not."""
+        override = self.unapplied
+        return None if override is None else _not_applied(override)
+
     async def ask(self, peer: PeerId) -> None:
         """Learn what `peer` follows. A peer that does not answer is asked again when it matters."""
         first = 0
@@ -108,8 +113,7 @@ class OverrideExchange:
         override = self._finalizer.overrides.at(self._height_named(fetched, parent))
         if override is not None and self._explains(override, fetched):
             return InvalidBlock("OVERRIDE_LEARNT", "it follows an override", height=fetched.height)
-        unapplied = self.unapplied
-        return error if unapplied is None else _not_applied(unapplied)
+        return self.missing() or error
 
     @staticmethod
     def _height_named(fetched: FetchedBlock, parent: BlockHeader) -> int:

@@ -208,7 +208,9 @@ def apply(file: Path, home: Path, abandon_lock: bool, yes: bool, as_json: bool) 
     from drexnode.config import load_config
     from drexnode.recover_apply import StoppedNode
     from drexnode.recover_files import read_override_file
+    from drexnode.telemetry import setup_logging
 
+    setup_logging("warning")
     override = read_override_file(file)
     node = StoppedNode(load_config(home))
     try:
