@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ledger.payloads import Kind
-from primitives.errors import DecodeError, InvalidBlock
+from primitives.errors import DecodeError, InvalidBlock, InvalidTransaction
 from tests.ledger.million import make, replay, run_fresh
 
 MANY = 3_000
@@ -32,5 +32,5 @@ def test_a_changed_block_does_not_replay(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises((DecodeError, InvalidBlock)):
+    with pytest.raises((DecodeError, InvalidBlock, InvalidTransaction)):
         replay(path, signatures=True)
