@@ -44,6 +44,7 @@ def replay(seed: int, plot: str | None) -> int:
     print(
         f"plot {result.plot}  height {result.heights}  {result.messages} messages  "
         f"{result.starts} node starts  {result.simulated_s:.1f} s simulated"
+        f"{'  over real links' if result.links else ''}"
     )
     print(f"trace {result.trace:08x}")
     return 0

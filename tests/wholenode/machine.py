@@ -6,7 +6,8 @@ as the real program does it. A machine that stops for a reason it should not sto
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, cast
@@ -24,14 +25,14 @@ from drexnode.signer import LocalSigner
 from drexnode.verifier import Verifier
 from ledger.genesis import chain_id_of
 from ledger.genesis_records import GenesisDocument
-from p2p.identity import peer_id_from_seed
 from primitives.errors import StorageFailure
 from primitives.keys import Signature, SigningKey
 from storage.signing_state import SigningState, open_signing_state
 from storage.watermark import create_watermark
 from tests.wholenode.engine import STORED, StoredRows
 from tests.wholenode.files import ENOUGH_BYTES, FILE_SYSTEMS, FileSystem, PowerCut, SimPath
-from tests.wholenode.network import SimHost, SimNetwork
+from tests.wholenode.links import LinkNetwork
+from tests.wholenode.network import SimNetwork
 from tests.wholenode.seams import THREADS
 from tests.wholenode.world import World
 
@@ -73,7 +74,7 @@ class Machine:
     """A computer of the network. `peer` and `validator` name its keys; twins share them."""
 
     world: World
-    network: SimNetwork
+    network: SimNetwork | LinkNetwork
     oracle: Oracle
     document: GenesisDocument
     number: int
@@ -86,6 +87,8 @@ class Machine:
     starts: int = 0
     villain: Callable[[Node], None] | None = None  # makes each of its nodes Byzantine
     is_on: bool = False
+    _nursery: trio.Nursery | None = None
+    _context: Context | None = None
     _scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _wake: trio.Event = field(default_factory=trio.Event)
 
@@ -116,6 +119,11 @@ class Machine:
     def height(self) -> int:
         """Its tip, 0 while it is down."""
         return 0 if self.finalizer is None else self.finalizer.head.height
+
+    def start_soon(self, work: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Let a client do something with the running node, as long as it runs."""
+        if self.is_running and self._nursery is not None and self._context is not None:
+            self._context.run(self._nursery.start_soon, work, *arguments)
 
     @property
     def is_running(self) -> bool:
@@ -182,7 +190,7 @@ class Machine:
         except BaseException as error:
             self._judge_end(error)
         finally:
-            self.node = self.finalizer = None
+            self.node = self.finalizer = self._nursery = None
             was_on, self.is_on = self.is_on, False
             if was_on:  # the process ended by itself
                 self.files.kill_process()
@@ -199,25 +207,31 @@ class Machine:
             votes = self.config.data_path / "votes"
             state = open_signing_state(votes, self.config.watermark_path, chain_id, self.validator.public_key)
             signer = WatchedSigner(self.validator, state, self)
-        host = SimHost(self.network, self.number, peer_id_from_seed(self.peer.seed))
         self.oracle.opened(self, finalizer)
         finalizer.on_final(lambda block, executed: self.oracle.final(self, block))
-        node = Node(
-            self.config, finalizer, host, Verifier(), signer, metrics, now_ms=self.now_ms, random=self.random
-        )
-        if self.villain is not None:
-            self.villain(node)
         try:
-            async with trio.open_nursery() as nursery:
-                self.network.add(host)
-                host.start(nursery)
-                self.node, self.finalizer = node, finalizer
+            async with (
+                self.network.open(self.number, self.peer) as host,
+                trio.open_nursery() as self._nursery,
+            ):
+                node = Node(
+                    self.config,
+                    finalizer,
+                    host,
+                    Verifier(),
+                    signer,
+                    metrics,
+                    now_ms=self.now_ms,
+                    random=self.random,
+                )
+                if self.villain is not None:
+                    self.villain(node)
+                self.node, self.finalizer, self._context = node, finalizer, copy_context()
                 await node.run(None)
         except Exception as error:
             keep_proofs(error, self.config.data_path / EVIDENCE_FOLDER)
             raise
         finally:
-            host.stop()
             if self.is_on:
                 if signer is not None:
                     signer.close()

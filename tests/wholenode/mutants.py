@@ -21,6 +21,7 @@ import storage.watermark
 from drexnode.admission import Admission
 from drexnode.dissemination import Dissemination
 from drexnode.finalizer import Finalizer
+from drexnode.sync_pipeline import BlockPipeline
 from ledger.transaction import Transaction
 from storage.chain_store import ChainStore
 from storage.vote_journal import JournalContents
@@ -116,6 +117,13 @@ def _voted_bodies_not_stored() -> AbstractContextManager[Any]:
     return mock.patch.object(ChainStore, "write_bodies", return_value=None)
 
 
+def _seals_unchecked() -> AbstractContextManager[Any]:
+    async def trust(self: BlockPipeline, links: Any) -> Any:
+        return links, None
+
+    return mock.patch.object(BlockPipeline, "_split_at_bad_seal", trust)
+
+
 def _unfinished_not_offered_again() -> AbstractContextManager[Any]:
     """What was lost on the way is never sent again, and nobody pushes his pool."""
     return mock.patch.multiple(
@@ -126,6 +134,7 @@ def _unfinished_not_offered_again() -> AbstractContextManager[Any]:
 MUTANTS: dict[str, Mutant] = {
     "cache by txid instead of wtxid": Mutant(_cache_by_txid, ("false_witness_proposer",), 10),
     "witness unchecked in blocks": Mutant(_witness_unchecked_in_blocks, ("false_witness_proposer",), 10),
+    "seals unchecked in sync": Mutant(_seals_unchecked, ("lying_server",), 30),
     "quorum minus one": Mutant(_quorum_minus_one, ("one_way_links", "bad_links", "crashes"), 30),
     "journal not synced": Mutant(_journal_not_synced, ("calm",), 1),
     "watermark not synced": Mutant(_watermark_not_synced, ("calm",), 1),

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 import trio
 
 from p2p.hub import Hub, check_frame, check_gossip
+from p2p.identity import peer_id_from_seed
 from p2p.inbox import BoundedEvents, BoundedInbox
 from p2p.requests import Asker, Server, check_request, failure
 from p2p.transport import (
@@ -36,6 +38,7 @@ from p2p.transport import (
     Validator,
     Verdict,
 )
+from primitives.keys import SigningKey
 from tests.wholenode.world import World
 
 SILENCE_S = 3.5
@@ -104,7 +107,6 @@ class SimHost:
     def start(self, nursery: trio.Nursery) -> None:
         """The machine listens and dials from now on; handlers run in `nursery`."""
         self.nursery, self.context, self.is_up = nursery, copy_context(), True
-        self.network.reconsider(self)
 
     def stop(self) -> None:
         """The machine is gone; others notice at once (its kernel says so) or by its silence."""
@@ -296,9 +298,19 @@ class SimNetwork:
 
     # --- connections
 
-    def add(self, host: SimHost) -> None:
-        """A machine's newest host takes the place of its last one."""
-        self.hosts[host.number] = host
+    @asynccontextmanager
+    async def open(self, number: int, peer: SigningKey) -> AsyncIterator[SimHost]:
+        """A machine's host while the context lasts; it takes the place of its last one."""
+        host = self.hosts[number] = SimHost(self, number, peer_id_from_seed(peer.seed))
+        try:
+            async with trio.open_nursery() as nursery:
+                host.start(nursery)
+                try:
+                    yield host
+                finally:
+                    nursery.cancel_scope.cancel()
+        finally:
+            host.stop()
 
     def reconsider(self, host: SimHost) -> None:
         """Dial whom this host keeps, and let those dial that keep it."""

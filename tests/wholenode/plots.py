@@ -229,6 +229,20 @@ def false_witness_proposer(stage: Stage) -> None:
     stage.oracle.liars.add(machine.number)
 
 
+def lying_server(stage: Stage) -> None:
+    """Who joins late is served blocks by everybody, and false ones by one."""
+    dice = stage.world.random
+    liar = dice.choice(stage.machines[: VALIDATORS + 1])
+    liar.villain = villains.serve_false_blocks
+    stage.oracle.liars.add(liar.number)
+    for machine in stage.machines[VALIDATORS:]:
+        if machine is not liar:
+            machine.faults.stays_down = True
+            stage.at(0.5 + stage.moment() * 0.8, stage.join, machine)
+    for machine in dice.sample(stage.machines[:VALIDATORS], 2):
+        stage.at(stage.moment(), machine.crash)
+
+
 def journals_lost(stage: Stage) -> None:
     """Journals vanish while machines are down; the watermarks lie elsewhere."""
     crashes(stage)
@@ -268,6 +282,23 @@ def worst_of_all(stage: Stage) -> None:
         plot(stage)
 
 
+LINK_PLOTS = frozenset(
+    plot.__name__
+    for plot in (
+        calm,
+        churn,
+        clock_steps,
+        crashes,
+        late_joiners,
+        lying_server,
+        many_down,
+        power_cut_on_all,
+        rotating_isolation,
+        split_in_halves,
+    )
+)
+"""Those that ask nothing of the network but cuts and delays."""
+
 PLOTS: dict[str, Plot] = {
-    plot.__name__: plot for plot in (*HONEST, calm, false_witness_proposer, twins, worst_of_all)
+    plot.__name__: plot for plot in (*HONEST, calm, false_witness_proposer, lying_server, twins, worst_of_all)
 }

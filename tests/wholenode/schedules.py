@@ -9,21 +9,24 @@ final on every machine, and every machine must be at one tip.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import trio
 
 from ledger.genesis import chain_id_of
 from p2p.identity import peer_id_from_seed
+from tests.wholenode.links import LinkNetwork
 from tests.wholenode.network import SimNetwork
 from tests.wholenode.oracle import Oracle, Violation
-from tests.wholenode.plots import PLOTS, Plot
+from tests.wholenode.plots import LINK_PLOTS, PLOTS, Plot
 from tests.wholenode.seams import ERRORS, cheap_signatures, simulated_machine
 from tests.wholenode.stage import FOLLOWERS, VALIDATORS, Stage, genesis, make_machine, validator_set, wishes
 from tests.wholenode.world import World
 
 LIVENESS_S = 120.0
 REAL_SIGNATURES_EVERY = 16
+LINKS_EVERY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Result:
 
     seed: int
     plot: str
+    links: bool
     trace: int
     heights: int
     messages: int
@@ -39,23 +43,25 @@ class Result:
     simulated_s: float
 
 
-def run_schedule(seed: int, plot: str | None = None) -> Result:
-    """Play a schedule. Raises `Violation`, or whatever a node raised that it should not have."""
+def run_schedule(seed: int, plot: str | None = None, *, links: bool | None = None) -> Result:
+    """Play a schedule; `links` chooses the network, by default the seed does.
+
+    Raises `Violation`, or whatever a node raised that it should not have."""
     world = World(seed)
     names = sorted(PLOTS)
     name = plot or names[seed % len(names)]
     cheap = world.random.randrange(REAL_SIGNATURES_EVERY) != 0
-    if not cheap:
-        return _play(world, seed, name, cheap=False)
-    with cheap_signatures():
-        return _play(world, seed, name, cheap=True)
+    by_chance = name in LINK_PLOTS and world.random.randrange(LINKS_EVERY) == 0
+    links = by_chance if links is None else links
+    with cheap_signatures() if cheap else nullcontext():
+        return _play(world, seed, name, cheap=cheap, links=links)
 
 
-def _play(world: World, seed: int, name: str, *, cheap: bool) -> Result:
+def _play(world: World, seed: int, name: str, *, cheap: bool, links: bool) -> Result:
     document = genesis()
     outputs = [(output.asset, output.value, output.lock) for output in document.outputs]
     oracle = Oracle(chain_id_of(document), outputs, validator_set(), cheap=cheap)
-    network = SimNetwork(world)
+    network = LinkNetwork(world) if links else SimNetwork(world)
     machines = [make_machine(world, network, oracle, n) for n in range(VALIDATORS + len(FOLLOWERS))]
 
     async def main() -> None:
@@ -75,6 +81,7 @@ def _play(world: World, seed: int, name: str, *, cheap: bool) -> Result:
     return Result(
         seed,
         name,
+        links,
         world.trace,
         max(oracle.blocks, default=0),
         network.delivered,

@@ -24,10 +24,12 @@ import drexnode.heads
 import drexnode.node
 import drexnode.verifier
 import p2p.dialer
+import p2p.hub
 import primitives.keys
 import storage.acknowledged
 import storage.disk_space
 import storage.files
+import storage.hot_set
 import storage.leveldb
 import storage.vote_journal
 import storage.watermark
@@ -127,6 +129,10 @@ def simulated_machine(world: World) -> Iterator[None]:
     )
     clock = world.current_time
     kept = structlog.get_config()
+
+    def wall_clock_ms() -> int:
+        return int(clock() * 1000)
+
     ERRORS.clear()
     structlog.configure(wrapper_class=_ErrorsOnly, cache_logger_on_first_use=False)  # type: ignore[arg-type]
     patches: list[Any] = [
@@ -145,6 +151,8 @@ def simulated_machine(world: World) -> Iterator[None]:
         mock.patch.object(trio.to_thread, "run_sync", run_here),
         mock.patch.object(drexnode.consensus_driver, "monotonic", clock),
         mock.patch.object(drexnode.durable_work, "monotonic", clock),
+        mock.patch.object(p2p.hub, "wall_clock_ms", wall_clock_ms),
+        mock.patch.multiple(storage.hot_set, HOT_SET_SHARDS=16, _MASK=15),
         mock.patch.object(p2p.dialer, "random", world.random),
     ]
     for patch in patches:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import trio
+from msgspec import structs
 
 from drexnode.config import P2pSection
 from ledger.build import build_body, build_transaction, make_output
 from ledger.devnet import (
     BANK_A_DVT,
+    DEVNET_PARAMETERS,
     DEVNET_WALLETS,
     DevnetNode,
     devnet_seed,
@@ -27,6 +29,7 @@ from ledger.transaction import OutPoint, Transaction
 from p2p.identity import peer_id_from_seed
 from primitives.errors import DrexError
 from primitives.keys import SigningKey
+from tests.wholenode.links import LinkNetwork
 from tests.wholenode.machine import Machine
 from tests.wholenode.network import SimNetwork
 from tests.wholenode.oracle import Oracle, Violation
@@ -35,6 +38,10 @@ from tests.wholenode.world import World
 
 COINS, COIN = 24, 1000
 VALIDATORS = 4
+PARAMETERS = structs.replace(
+    DEVNET_PARAMETERS, base_timeout_ms=300, max_timeout_ms=4000, empty_block_period_ms=1000
+)
+"""Short times: a schedule of a few seconds sees many rounds."""
 FOLLOWERS = ("full", "observer")
 
 
@@ -62,7 +69,10 @@ def genesis() -> GenesisDocument:
     wallets = {wallet: key(wallet).public_key for wallet in DEVNET_WALLETS}
     lock = key_lock(wallets["alice"])
     return make_devnet_genesis(
-        nodes, wallets, outputs=[GenesisOutput(BANK_A_DVT, COIN, lock) for _ in range(COINS)]
+        nodes,
+        wallets,
+        parameters=PARAMETERS,
+        outputs=[GenesisOutput(BANK_A_DVT, COIN, lock) for _ in range(COINS)],
     )
 
 
@@ -144,7 +154,7 @@ class Stage:
     """Everything of one schedule, as plots see it."""
 
     world: World
-    network: SimNetwork
+    network: SimNetwork | LinkNetwork
     oracle: Oracle
     machines: list[Machine]
     groups: list[tuple[Wish, ...]]
@@ -199,9 +209,7 @@ class Stage:
 
     def submit(self, wish: Wish, machine: Machine, *, promises: bool = False) -> None:
         """A client sends a transaction to a machine's RPC; after the faults a yes is a promise."""
-        host = self.network.hosts.get(machine.number)
-        if machine.is_running and host is not None and host.nursery is not None and host.context is not None:
-            host.context.run(host.nursery.start_soon, self._submit, wish, machine, promises)
+        machine.start_soon(self._submit, wish, machine, promises)
 
     async def _submit(self, wish: Wish, machine: Machine, promises: bool) -> None:
         node = machine.node
@@ -228,7 +236,12 @@ class Stage:
 
 
 def make_machine(
-    world: World, network: SimNetwork, oracle: Oracle, number: int, *, twin_of: int | None = None
+    world: World,
+    network: SimNetwork | LinkNetwork,
+    oracle: Oracle,
+    number: int,
+    *,
+    twin_of: int | None = None,
 ) -> Machine:
     """Machine `number`; a twin has another's keys."""
     same = number if twin_of is None else twin_of

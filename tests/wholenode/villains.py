@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import structs
+
 from drexnode.node import Node
+from drexnode.wire import BlocksResponse, decode_message, encode_message
 from ledger.transaction import Transaction, decode_transaction
+from p2p.transport import PeerId
+from primitives.block import block_id
 
 
 def hide_transactions(node: Node) -> None:
@@ -24,6 +29,22 @@ def propose_false_witnesses(node: Node) -> None:
             yield false
 
     node._admission.candidates = candidates  # type: ignore[method-assign]
+
+
+def serve_false_blocks(node: Node) -> None:
+    """Serve the last asked block with another time, under the seals of the true one."""
+    honest = node._server.blocks
+
+    async def lying(peer: PeerId, payload: bytes) -> bytes:
+        parts = list(decode_message(await honest(peer, payload), BlocksResponse).blocks)
+        if parts:
+            last = parts[-1]
+            header = structs.replace(last.header, timestamp_ms=last.header.timestamp_ms + 1)
+            certificate = structs.replace(last.certificate, block_id=block_id(header))
+            parts[-1] = structs.replace(last, header=header, certificate=certificate)
+        return encode_message(BlocksResponse(tuple(parts)))
+
+    node._server.blocks = lying  # type: ignore[method-assign]
 
 
 def with_false_signature(transaction: Transaction, chain_id: bytes) -> Transaction:
