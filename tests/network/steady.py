@@ -21,6 +21,7 @@ from scripts.load import find_target, make_coins, sign_transfers
 from tests.network.net import Network
 
 TURN_S = 0.1
+LATE_S = 1.0
 HEADERS_A_CALL = 250
 
 
@@ -40,6 +41,7 @@ class SteadyLoad:
         self._waiting = deque(transfers)
         self._urls = [net.devnet.node(name).rpc_url for name in names]
         self._share = max(1, round(rate * TURN_S / len(names)))
+        self._turn_s = self._share * len(names) / rate
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self.taken: dict[str, set[str]] = {url: set() for url in self._urls}
@@ -68,10 +70,10 @@ class SteadyLoad:
         with rpc.Client(url, timeout_s=2.0) as client:
             begin = time.monotonic()
             for turn in count():
-                if self._stopped.wait(max(0.0, begin + turn * TURN_S - time.monotonic())):
+                if self._stopped.wait(max(0.0, begin + turn * self._turn_s - time.monotonic())):
                     return
-                if time.monotonic() - begin > (turn + 10) * TURN_S:  # a second late: no burst to catch up
-                    begin = time.monotonic() - turn * TURN_S
+                if time.monotonic() - begin > turn * self._turn_s + LATE_S:  # no burst to catch up
+                    begin = time.monotonic() - turn * self._turn_s
                 self._send(client, url)
 
     def _send(self, client: rpc.Client, url: str) -> None:
