@@ -84,8 +84,9 @@ class Dialer:
         with scope:
             if self._own_id > peer:
                 await self._wait(peer, _YIELD_S)
-            while True:
-                if self._is_connected(peer) or await self._dial(peer, self._addresses[peer]):
+            # A peer nudged and removed in one breath wakes this task before its cancellation does.
+            while (addresses := self._addresses.get(peer)) is not None:
+                if self._is_connected(peer) or await self._dial(peer, addresses):
                     since_s = trio.current_time()
                     await self._until_lost(peer)
                     if trio.current_time() - since_s > _SETTLED_S:
