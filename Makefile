@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench faults partition netns-run crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,17 @@ bench: setup  ## Measure a network of real processes and each stage on its own (
 	@$(BIN)/python -m scripts.bench.ledger
 	@$(BIN)/python -m scripts.bench.storage
 	@$(BIN)/python -m scripts.bench.network --out bench.json
+
+faults: setup  ## One validator of four dead, one an hour wrong, one voted in and one out: under load, with figures
+	@$(BIN)/python -m tests.network.dead_validator
+	@$(BIN)/python -m tests.network.clock_offset
+	@$(BIN)/python -m tests.network.membership
+
+partition: setup  ## Four validators two and two apart for 60 s, three times (network namespaces; Linux)
+	@$(BIN)/python -m tests.netns.partition --seconds 60 --rounds 3
+
+netns-run: setup  ## Ten nodes 40 ms apart under load, kills and partitions: make netns-run MINUTES=10
+	@$(BIN)/python -m tests.netns.run --minutes $(MINUTES)
 
 crash: setup  ## Kill a network twenty times under load, a store a thousand times, flip 500 bits (long)
 	@$(BIN)/python -m tests.crash.network_kills --rounds 20 --transactions 45000

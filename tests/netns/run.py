@@ -4,9 +4,9 @@
 
 Seven validators, two full nodes and an observer, each in a network namespace, joined each to each by links
 with a relay in the middle (`tests/netns/mesh.py`). What happens is drawn from the seed
-(`tests/netns/schedule.py`). Fails when a connected quorum made no block for `MOST_S`, when a block came without
-a quorum, when nodes differ in any block or state root, or when something is lost that a node took which was
-never killed. Says so and ends with 77 where namespaces are not permitted.
+(`tests/netns/schedule.py`). Fails when a connected quorum made no block for `MOST_S`, when a block came
+without a quorum, when nodes differ in any block or state root, or when something is lost that a node took
+which was never killed. Says so and ends with 77 where namespaces are not permitted.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def run(folder: Path, seed: int, total_s: float, rate: int, delay_ms: int, say: 
         taken = sum(len(txids) for txids in load.taken.values())
         say(
             f"{taken} transfers taken, {len(lost)} of those that living nodes took are lost; {tip} blocks, "
-            f"the median interval {statistics.median(waits_ms):.0f} ms; the longest wait of a connected quorum "
-            f"{watch.longest_wait_s:.1f} s; one chain and one state root on all {len(names)}"
+            f"the median interval {statistics.median(waits_ms):.0f} ms; the longest wait of a connected "
+            f"quorum {watch.longest_wait_s:.1f} s; one chain and one state root on all {len(names)}"
         )
         assert not lost, f"lost, e.g. {min(lost)}"
         assert not load.refused, load.refused[0]

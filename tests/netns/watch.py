@@ -67,7 +67,8 @@ class Watch:
             self.longest_wait_s = max(self.longest_wait_s, now - self._since)
 
     def _largest(self, alive: list[str]) -> int:
-        """The size of the largest group of living validators that are all joined to each other."""
+        """The size of the largest group of living validators that are joined to each other. Links are cut
+        between whole groups, so whoever is joined to one is joined to its whole group."""
         joined = self._net.mesh.joined
         return max(
             (sum(name == other or joined(name, other) for other in alive) for name in alive), default=0
