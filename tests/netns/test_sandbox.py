@@ -33,4 +33,6 @@ def test_a_program_that_may_not_make_namespaces_says_so_and_is_skipped(tmp_path:
         [sys.executable, "-m", "tests.netns.partition"], capture_output=True, text=True, env=environment
     )
     assert ended.returncode == sandbox.SKIPPED
-    assert ended.stdout.startswith("skipped: network namespaces are not permitted here: unshare: Operation")
+    assert ended.stdout.startswith(
+        "skipped: network namespaces are not permitted here: unshare: Operation not permitted"
+    )

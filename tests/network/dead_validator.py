@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from drexnode import client as rpc
 from tests.network.machine import machine_line
 from tests.network.net import Network, network, until
 from tests.network.steady import SteadyLoad, headers, intervals_ms, signed_transfers
@@ -34,6 +36,7 @@ class Figures:
 
     before_ms: list[int]
     after_ms: list[int]
+    rounds_after: list[int]  # in which each block without the dead one was decided
     lost: int
 
     @property
@@ -43,11 +46,12 @@ class Figures:
 
     def __str__(self) -> str:
         before, after = statistics.median(self.before_ms), statistics.median(self.after_ms)
-        waits = sum(interval >= 1_000 for interval in self.after_ms)
+        waits = sum(round > 0 for round in self.rounds_after)
         return (
             f"median interval {before:.0f} ms in {len(self.before_ms)} blocks with four validators, "
-            f"{after:.0f} ms in {len(self.after_ms)} with three ({100 * self.growth:+.1f} %); waited "
-            f"{waits} times for the dead one, {max(self.after_ms)} ms at most; {self.lost} transfers lost"
+            f"{after:.0f} ms in {len(self.after_ms)} with three ({100 * self.growth:+.1f} %); {waits} blocks "
+            f"came after a round's timeout, the longest wait was {max(self.after_ms)} ms; "
+            f"{self.lost} transfers lost"
         )
 
 
@@ -57,21 +61,28 @@ def measure(net: Network, rate: int, seconds: float, say: Callable[[str], None])
     load = SteadyLoad(net, transfers, rate, _SURVIVORS)
     with load.running():
         time.sleep(_WARM_UP_S)
-        before_ms = _watch(net, seconds)
+        before_ms = intervals_ms(_watch(net, seconds))
         say(f"{statistics.median(before_ms):.0f} ms between blocks; {_VICTIM} is killed")
         net.devnet.kill(net.devnet.node(_VICTIM))
-        after_ms = _watch(net, seconds)
+        after = _watch(net, seconds)
     lost = load.lost(net, "validator-0", survivors=_SURVIVORS, timeout_s=30)
     assert not load.refused, load.refused[0]
-    return Figures(before_ms, after_ms, len(lost))
+    rounds = [_round_of(net, header["height"]) for header in after[1:]]
+    return Figures(before_ms, intervals_ms(after), rounds, len(lost))
 
 
-def _watch(net: Network, seconds: float) -> list[int]:
-    """The intervals between the blocks of the next `seconds`."""
+def _round_of(net: Network, height: int) -> int:
+    certificate = net.ask("validator-0", rpc.certificate(height))
+    assert certificate is not None
+    return int(certificate["round"])
+
+
+def _watch(net: Network, seconds: float) -> list[dict[str, Any]]:
+    """The headers of the blocks of the next `seconds`, and of the one before them."""
     first = until("validator-0 answers", lambda: net.height("validator-0"))
     time.sleep(seconds)
     last = until("validator-0 answers", lambda: net.height("validator-0"))
-    return intervals_ms(headers(net, "validator-0", first, last))
+    return headers(net, "validator-0", first, last)
 
 
 @click.command()

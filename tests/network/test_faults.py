@@ -27,18 +27,14 @@ def net(tmp_path: Path) -> Iterator[Network]:
         yield running
 
 
-def test_blocks_are_as_frequent_without_one_of_four_validators(net: Network) -> None:
+def test_without_one_of_four_validators_most_blocks_wait_for_nobody(net: Network) -> None:
+    """That the interval grows by less than 20 % is measured by `make faults`; a busy machine is no judge."""
     said: list[str] = []
     figures = dead_validator.measure(net, rate=100, seconds=8, say=said.append)
     assert "validator-3 is killed" in said[-1]
     assert figures.lost == 0
-    assert len(figures.after_ms) > 2 * net_quorum(net)
-    assert figures.growth < dead_validator.MOST_GROWTH, str(figures)
-
-
-def net_quorum(net: Network) -> int:
-    quorum: int = net.json("status")["consensus"]["quorum"]
-    return quorum
+    waited = sum(round > 0 for round in figures.rounds_after)
+    assert 0 < waited < len(figures.rounds_after) / 2, str(figures)
 
 
 def test_a_validator_whose_clock_is_an_hour_wrong_stops_nobody(net: Network) -> None:
