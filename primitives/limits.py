@@ -272,9 +272,23 @@ SIMULATION_ATTEMPTS = 3  # a simulation that a new block overtakes begins again
 PUSH_AFTER_MS = 250  # a transaction pending for longer may have been missed by the proposer
 PUSH_BYTES = 60 * KIB
 
+# --- a user's files
+ADDRESS_BOOK_ENTRIES = 10_000
+ADDRESS_BOOK_BYTES = 4 * MIB  # of the whole file, some 400 an entry
+
 # --- recovery overrides
 MAX_OVERRIDE_BYTES = 192 * KIB  # 256 validators with their peers, a certificate, 16 signatures
 MAX_OVERRIDES = 256  # kept at a node: one a height
 OVERRIDES_RESPONSE_BYTES = MIB  # of overrides in one answer (one more)
 MAX_STATEMENT_BYTES = 192 * KIB  # two headers, two certificates, a set
 MAX_STATEMENTS = 1024  # in one proposal
+
+# --- snapshots and backups (storage/snapshot_*.py, storage/backup*.py)
+MAX_TRUST_LINKS = 65_536  # changes of the validator set between the genesis and a block
+SNAPSHOT_CHUNK_BYTES = MIB  # entries in one file; the last one may push it a little beyond
+MAX_SNAPSHOT_CHUNK_BYTES = 2 * MIB
+MAX_SNAPSHOT_CHUNKS = 1_000_000  # about a terabyte of state
+MAX_MANIFEST_BYTES = 256 * MIB
+SNAPSHOT_ROWS_PER_PAUSE = 128  # rows read beside a running node before it may breathe: 0.2 ms
+SNAPSHOT_PAUSE_MS = 1
+RESTORE_ROWS_PER_BATCH = 20_000

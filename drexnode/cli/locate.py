@@ -7,13 +7,16 @@ last the default port on this machine. Of a devnet the first node that answers i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from drexnode import client as rpc
 from drexnode.cli.options import NODE_KEY, STOPPED_KEY
 from drexnode.cli.output import CliError
+
+if TYPE_CHECKING:
+    from drexnode.config import NodeConfig
 
 DEFAULT_URL = "http://127.0.0.1:26650"
 DEFAULT_DIR = Path("devnet")
@@ -54,7 +57,11 @@ def open_client(*, sends: bool = False) -> rpc.Client:
 def _client_of_home(home: Path) -> rpc.Client:
     from drexnode.config import load_config
 
-    config = load_config(home)
+    return client_of_home(load_config(home))
+
+
+def client_of_home(config: NodeConfig) -> rpc.Client:
+    """A client of a home's own node, with its admin credential where this user may read it."""
     host = "127.0.0.1" if config.rpc.host in ("0.0.0.0", "::") else config.rpc.host
     try:
         token = config.cookie_path.read_text("ascii")
@@ -81,9 +88,15 @@ def _client_of_devnet(folder: Path, sends: bool) -> rpc.Client:
 
 
 def wallet_book() -> Any:
-    """The devnet's `WalletBook`, or None."""
+    """The devnet's `WalletBook` with the address book's names beside its own; None when there is neither."""
+    from drexnode.address_book import AddressBook
+    from drexnode.cli.address_book import default_path
     from drexnode.devnet import WALLETS_FILE
     from drexnode.wallet import WalletBook
 
     folder = devnet_folder()
-    return None if folder is None else WalletBook.load(folder / WALLETS_FILE)
+    contacts = AddressBook(default_path()).contacts
+    accounts = {name: contact.account() for name, contact in contacts.items()}
+    if folder is not None:
+        accounts |= WalletBook.load(folder / WALLETS_FILE).accounts
+    return WalletBook(accounts) if accounts else None

@@ -37,8 +37,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Keys": {
         "keys": ("keys", "Encrypted keys: new, list, show, import, export."),
+        "address-book": ("address_book", "Names for other people's addresses: add, list, remove."),
     },
     "Data": {
+        "snapshot": ("snapshot", "The state at one height: create, verify, restore."),
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
         "recover": ("recover", "Go on after more than f validators were lost for good."),

@@ -190,7 +190,8 @@ class Session:
 
     def _from_keystore(self, name: str, *, unlock: bool) -> Account | None:
         how = self.how
-        if self.book is not None and how.keystore is None and name in self.book.accounts:
+        known = None if self.book is None else self.book.accounts.get(name)
+        if known is not None and known.key is not None and how.keystore is None:
             return None
         store = Keystore(how.keystore or default_folder())
         if name not in store.names():

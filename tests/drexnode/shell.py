@@ -21,8 +21,12 @@ class Shell:
 
     def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Exit code, and the JSON of stdout or of the error."""
+        return self.run_plain(*arguments, "--rpc", self.url, *self.options)
+
+    def run_plain(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """The same for a command that takes neither node nor wallets."""
         out, err = StringIO(), StringIO()
-        given = [*arguments, "--rpc", self.url, *self.options, "-o", "json"]
+        given = [*arguments, "-o", "json"]
         with redirect_stdout(out), redirect_stderr(err):
             code = main.run(given)
         text = out.getvalue() if code == output.OK else (err.getvalue().splitlines() or [""])[-1]
