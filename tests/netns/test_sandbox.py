@@ -24,15 +24,12 @@ def test_without_the_tools_the_reason_names_their_package(
 
 def test_a_program_that_may_not_make_namespaces_says_so_and_is_skipped(tmp_path: Path) -> None:
     for tool in ("unshare", "ip"):
-        (tmp_path / tool).write_text(
-            "#!/bin/sh\necho 'unshare failed: Operation not permitted' >&2\nexit 1\n"
-        )
+        (tmp_path / tool).write_text("#!/bin/sh\necho 'unshare: Operation not permitted' >&2\nexit 1\n")
         (tmp_path / tool).chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     ended = subprocess.run(
         [sys.executable, "-m", "tests.netns.partition"], capture_output=True, text=True, env=environment
     )
     assert ended.returncode == sandbox.SKIPPED
-    assert ended.stdout.startswith(
-        "skipped: network namespaces are not permitted here: unshare: Operation not permitted"
-    )
+    why = "network namespaces are not permitted here: unshare: Operation not permitted"
+    assert ended.stdout == f"skipped: {why}\n"
