@@ -111,12 +111,12 @@ def write_new(path: Path, document: dict[str, Any]) -> None:
         raise WalletError("WALLET_FILE", f"{path}: {error.strerror}", path=str(path)) from None
 
 
-def read_document(path: Path, kind: str) -> dict[str, Any]:
+def read_document(path: Path, kind: str, max_bytes: int = MAX_DRAFT_FILE_BYTES) -> dict[str, Any]:
     """Read a bounded JSON file of a kind. Raises `WalletError` WALLET_FILE."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_DRAFT_FILE_BYTES + 1)
-        document = json.loads(data) if len(data) <= MAX_DRAFT_FILE_BYTES else None
+            data = file.read(max_bytes + 1)
+        document = json.loads(data) if len(data) <= max_bytes else None
     except (OSError, ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("type") != kind:

@@ -8,7 +8,7 @@ key could open: every other input is the key lock of somebody whose signature or
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from drexnode import client as rpc
@@ -36,9 +36,12 @@ def read_sources(client: rpc.Client, chain_id: bytes, body: Body) -> Sources:
 
     Raises `WalletError` WALLET_SOURCE_UNKNOWN for one that the node can't show or shows falsely.
     """
-    made: dict[bytes, tuple[Output, ...]] = {}
-    for txid in sorted({point.txid for point in body.inputs}):
-        made[txid] = _outputs_of(client, chain_id, txid)
+    return sources_of(body, lambda txid: outputs_in(read_maker(client, chain_id, txid), chain_id, txid))
+
+
+def sources_of(body: Body, outputs_of: Callable[[bytes], tuple[Output, ...]]) -> Sources:
+    """The outputs that `body` spends, from those of each transaction. Raises WALLET_SOURCE_UNKNOWN."""
+    made = {txid: outputs_of(txid) for txid in sorted({point.txid for point in body.inputs})}
     found = {}
     for point in body.inputs:
         outputs = made[point.txid]
@@ -48,18 +51,27 @@ def read_sources(client: rpc.Client, chain_id: bytes, body: Body) -> Sources:
     return found
 
 
-def _outputs_of(client: rpc.Client, chain_id: bytes, txid: bytes) -> tuple[Output, ...]:
+def read_maker(client: rpc.Client, chain_id: bytes, txid: bytes) -> bytes:
+    """The bytes of a transaction as a node shows them, of the genesis document for the chain's id."""
     try:
         if txid == chain_id:
-            document = decode_genesis(bytes.fromhex(client.run(rpc.genesis())["document"]))
+            return bytes.fromhex(client.run(rpc.genesis())["document"])
+        view = client.run(rpc.transaction(txid.hex()))
+        return b"" if view is None else bytes.fromhex(view["raw"])
+    except (KeyError, ValueError):
+        raise _unknown(txid) from None
+
+
+def outputs_in(data: bytes, chain_id: bytes, txid: bytes) -> tuple[Output, ...]:
+    """The outputs made by `data`, whose hash must be `txid`. Raises `WalletError` WALLET_SOURCE_UNKNOWN."""
+    try:
+        if txid == chain_id:
+            document = decode_genesis(data)
             if chain_id_of(document) != chain_id:
                 raise _unknown(txid)
             return tuple(_output(item) for item in document.outputs)
-        view = client.run(rpc.transaction(txid.hex()))
-        if view is None:
-            raise _unknown(txid)
-        transaction = decode_transaction(bytes.fromhex(view["raw"]), chain_id)
-    except (DecodeError, KeyError, ValueError):
+        transaction = decode_transaction(data, chain_id)
+    except DecodeError:
         raise _unknown(txid) from None
     if transaction.txid != txid:
         raise _unknown(txid)
@@ -71,7 +83,7 @@ def _output(item: GenesisOutput) -> Output:
 
 
 def _unknown(txid: bytes) -> WalletError:
-    message = f"the node shows no transaction {txid.hex()} that made an input: what it spends is unknown"
+    message = f"no transaction {txid.hex()} that made an input is shown: what it spends is unknown"
     return WalletError("WALLET_SOURCE_UNKNOWN", message, txid=txid.hex())
 
 

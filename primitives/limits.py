@@ -275,6 +275,7 @@ PUSH_BYTES = 60 * KIB
 # --- a user's files
 ADDRESS_BOOK_ENTRIES = 10_000
 ADDRESS_BOOK_BYTES = 4 * MIB  # of the whole file, some 400 an entry
+MAX_PACKED_FILE_BYTES = 16 * MIB  # a draft and the transactions that made its inputs, in hex
 
 # --- recovery overrides
 MAX_OVERRIDE_BYTES = 192 * KIB  # 256 validators with their peers, a certificate, 16 signatures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from drexnode.cli import tx_contracts, tx_files, tx_money, tx_orders, tx_swap
+from drexnode.cli import tx_contracts, tx_files, tx_money, tx_offline, tx_orders, tx_swap
 from drexnode.cli.options import ExampleGroup
 
 
@@ -27,6 +27,7 @@ for _subcommand in (
     tx_orders.move,
     tx_orders.vote,
     tx_files.show_file,
+    tx_offline.pack,
     tx_files.sign,
     tx_files.join,
     tx_files.send,

@@ -20,6 +20,7 @@ from drexnode import client as rpc
 from drexnode.cli.locate import open_client
 from drexnode.cli.options import ExampleCommand, as_output, at_node
 from drexnode.cli.output import CliError, note, show_json, show_pairs
+from drexnode.cli.tx_offline import sign_offline
 from drexnode.cli.tx_session import TIMEOUT_S, Delivery, Session, final_view, sending, show
 from drexnode.wallet import Wallet
 from drexnode.wallet_accounts import key_of
@@ -125,11 +126,25 @@ def show_file(file: Path, as_json: bool) -> None:
     help="Sign only if your holdings change by exactly this, such as --expect '-10.00 BRL'.",
 )
 @click.option("--yes", is_flag=True, help="Sign without being asked.")
+@click.option(
+    "--offline", is_flag=True, help="Ask no node: FILE comes from `tx pack`, the result goes to --out."
+)
 @sending
 def sign(
-    file: Path, signer: str, offer: Path | None, expect: tuple[str, ...], yes: bool, how: Delivery
+    file: Path,
+    signer: str,
+    offer: Path | None,
+    expect: tuple[str, ...],
+    yes: bool,
+    offline: bool,
+    how: Delivery,
 ) -> None:
     """Check what a transaction file does, add a wallet's signature, and write it (--out) or send it."""
+    if offline:
+        if offer is not None:
+            raise click.UsageError("--offer needs a node; without one say what you agreed to by --expect")
+        sign_offline(file, signer, expect, yes, how)
+        return
     session = Session(how)
     wallet, owner = session.wallet, session.owner(signer)
     draft = read_draft(file, wallet.chain_id)
