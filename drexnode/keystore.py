@@ -12,12 +12,13 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from primitives.errors import DrexError
-from primitives.keys import SEED_BYTES, SigningKey
+from primitives.keys import PUBLIC_KEY_BYTES, SEED_BYTES, PublicKey, SigningKey
 
 KEY_SUFFIX = ".key.json"
 KEYSTORE_VERSION = 1
@@ -76,6 +77,86 @@ def read_plain_key(path: Path) -> SigningKey:
     return SigningKey(seed)
 
 
+def write_encrypted_key(
+    path: Path, name: str, seed: bytes, passphrase: bytes, *, sensitive: bool = True
+) -> None:
+    """Seal a seed into a new file. `sensitive` False stretches less. Raises `KeyFailure` KEY_EXISTS."""
+    from nacl import pwhash, secret, utils
+
+    ops = pwhash.argon2id.OPSLIMIT_MODERATE if sensitive else pwhash.argon2id.OPSLIMIT_MIN
+    memory = pwhash.argon2id.MEMLIMIT_MODERATE if sensitive else pwhash.argon2id.MEMLIMIT_MIN
+    salt = utils.random(pwhash.argon2id.SALTBYTES)
+    nonce = utils.random(secret.SecretBox.NONCE_SIZE)
+    key = pwhash.argon2id.kdf(secret.SecretBox.KEY_SIZE, passphrase, salt, opslimit=ops, memlimit=memory)
+    sealed = secret.SecretBox(key).encrypt(seed, nonce).ciphertext
+    document = {
+        "version": KEYSTORE_VERSION,
+        "name": name,
+        "public_key": SigningKey(seed).public_key.hex(),
+        "kdf": {"name": "argon2id", "passes": ops, "memory_bytes": memory, "salt": salt.hex()},
+        "cipher": {"name": "xsalsa20-poly1305", "nonce": nonce.hex(), "text": sealed.hex()},
+    }
+    write_secret(path, json.dumps(document, indent=2).encode() + b"\n")
+
+
+def is_encrypted(path: Path) -> bool:
+    """True for a key that a passphrase opens. Raises `KeyFailure` KEY_MISSING, KEY_EXPOSED."""
+    return read_secret(path).lstrip()[:1] == b"{"
+
+
+def public_key_in(path: Path) -> PublicKey:
+    """The public key of a plain or an encrypted key file; needs no passphrase. Raises `KeyFailure`."""
+    if not is_encrypted(path):
+        return read_plain_key(path).public_key
+    return PublicKey(_field(_document(path), "public_key", PUBLIC_KEY_BYTES, path))
+
+
+def unlock_key(path: Path, passphrase: bytes) -> SigningKey:
+    """Decrypt a key file. Raises `KeyFailure` KEY_WRONG_PASSPHRASE, KEY_MISSING, KEY_MALFORMED."""
+    from nacl import exceptions, pwhash, secret
+
+    document = _document(path)
+    kdf, cipher = document.get("kdf"), document.get("cipher")
+    if not isinstance(kdf, dict) or not isinstance(cipher, dict) or kdf.get("name") != "argon2id":
+        raise _malformed(path)
+    passes, memory = kdf.get("passes"), kdf.get("memory_bytes")
+    if not (isinstance(passes, int) and 1 <= passes <= MAX_PASSES):
+        raise _malformed(path)
+    if not (isinstance(memory, int) and 8192 <= memory <= MAX_MEMORY_BYTES):
+        raise _malformed(path)
+    salt = _field(kdf, "salt", pwhash.argon2id.SALTBYTES, path)
+    nonce = _field(cipher, "nonce", secret.SecretBox.NONCE_SIZE, path)
+    text = _field(cipher, "text", SEED_BYTES + secret.SecretBox.MACBYTES, path)
+    size = secret.SecretBox.KEY_SIZE
+    key = pwhash.argon2id.kdf(size, passphrase, salt, opslimit=passes, memlimit=memory)
+    try:
+        signing_key = SigningKey(secret.SecretBox(key).decrypt(text, nonce))
+    except exceptions.CryptoError:
+        name = path.name.removesuffix(KEY_SUFFIX)
+        message = f"the passphrase does not open {name}"
+        raise KeyFailure("KEY_WRONG_PASSPHRASE", message, name=name, path=str(path)) from None
+    if signing_key.public_key != _field(document, "public_key", PUBLIC_KEY_BYTES, path):
+        raise KeyFailure("KEY_MALFORMED", f"{path}: its public key is another one", path=str(path))
+    return signing_key
+
+
+def read_node_key(path: Path, ask: Callable[[], bytes]) -> SigningKey:
+    """A node's validator key, plain or encrypted; `ask` gives the passphrase of an encrypted one.
+
+    Raises `KeyFailure`."""
+    return unlock_key(path, ask()) if is_encrypted(path) else read_plain_key(path)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(read_secret(path))
+    except (ValueError, RecursionError):
+        raise _malformed(path) from None
+    if not isinstance(document, dict) or document.get("version") != KEYSTORE_VERSION:
+        raise _malformed(path)
+    return document
+
+
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     """An encrypted key as it lies in the keystore: what can be seen without its passphrase."""
@@ -102,71 +183,30 @@ class Keystore:
 
     def add(self, name: str, seed: bytes, passphrase: bytes, *, sensitive: bool = True) -> StoredKey:
         """Encrypt a seed under a new name. `sensitive` False stretches less (tests, throw-away keys)."""
-        from nacl import pwhash, secret, utils
-
         if NAME.fullmatch(name) is None:
             message = f"{name[:64]!r} is no key name: letters, digits, '.', '_' and '-', at most 64"
             raise KeyFailure("KEY_NAME_INVALID", message)
-        ops = pwhash.argon2id.OPSLIMIT_MODERATE if sensitive else pwhash.argon2id.OPSLIMIT_MIN
-        memory = pwhash.argon2id.MEMLIMIT_MODERATE if sensitive else pwhash.argon2id.MEMLIMIT_MIN
-        salt = utils.random(pwhash.argon2id.SALTBYTES)
-        nonce = utils.random(secret.SecretBox.NONCE_SIZE)
-        key = pwhash.argon2id.kdf(secret.SecretBox.KEY_SIZE, passphrase, salt, opslimit=ops, memlimit=memory)
-        sealed = secret.SecretBox(key).encrypt(seed, nonce).ciphertext
-        document = {
-            "version": KEYSTORE_VERSION,
-            "name": name,
-            "public_key": SigningKey(seed).public_key.hex(),
-            "kdf": {"name": "argon2id", "passes": ops, "memory_bytes": memory, "salt": salt.hex()},
-            "cipher": {"name": "xsalsa20-poly1305", "nonce": nonce.hex(), "text": sealed.hex()},
-        }
-        write_secret(self._path(name), json.dumps(document, indent=2).encode() + b"\n")
+        write_encrypted_key(self._path(name), name, seed, passphrase, sensitive=sensitive)
         return self.show(name)
 
     def unlock(self, name: str, passphrase: bytes) -> SigningKey:
         """Decrypt a key. Raises `KeyFailure` KEY_WRONG_PASSPHRASE, KEY_MISSING, KEY_MALFORMED."""
-        from nacl import exceptions, pwhash, secret
-
-        path, document = self._path(name), self._read(name)
-        kdf, cipher = document.get("kdf"), document.get("cipher")
-        if not isinstance(kdf, dict) or not isinstance(cipher, dict) or kdf.get("name") != "argon2id":
-            raise _malformed(path)
-        passes, memory = kdf.get("passes"), kdf.get("memory_bytes")
-        if not (isinstance(passes, int) and 1 <= passes <= MAX_PASSES):
-            raise _malformed(path)
-        if not (isinstance(memory, int) and 8192 <= memory <= MAX_MEMORY_BYTES):
-            raise _malformed(path)
-        salt = _field(kdf, "salt", pwhash.argon2id.SALTBYTES, path)
-        nonce = _field(cipher, "nonce", secret.SecretBox.NONCE_SIZE, path)
-        text = _field(cipher, "text", SEED_BYTES + secret.SecretBox.MACBYTES, path)
-        size = secret.SecretBox.KEY_SIZE
-        key = pwhash.argon2id.kdf(size, passphrase, salt, opslimit=passes, memlimit=memory)
-        try:
-            signing_key = SigningKey(secret.SecretBox(key).decrypt(text, nonce))
-        except exceptions.CryptoError:
-            message = f"the passphrase does not open {name}"
-            raise KeyFailure("KEY_WRONG_PASSPHRASE", message, name=name) from None
-        if signing_key.public_key != self.show(name).public_key:
-            raise KeyFailure("KEY_MALFORMED", f"{path}: its public key is another one", path=str(path))
-        return signing_key
+        self._must_exist(name)
+        return unlock_key(self._path(name), passphrase)
 
     def _path(self, name: str) -> Path:
         if NAME.fullmatch(name) is None:
             raise KeyFailure("KEY_MISSING", f"there is no key {name[:64]!r} in {self.folder}")
         return self.folder / f"{name}{KEY_SUFFIX}"
 
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self._path(name)
-        if not path.exists():
+    def _must_exist(self, name: str) -> None:
+        if not self._path(name).exists():
             known = ", ".join(self.names()) or "none"
             raise KeyFailure("KEY_MISSING", f"there is no key {name!r} in {self.folder} (there: {known})")
-        try:
-            document = json.loads(read_secret(path))
-        except (ValueError, RecursionError):
-            raise _malformed(path) from None
-        if not isinstance(document, dict) or document.get("version") != KEYSTORE_VERSION:
-            raise _malformed(path)
-        return document
+
+    def _read(self, name: str) -> dict[str, Any]:
+        self._must_exist(name)
+        return _document(self._path(name))
 
 
 def _field(document: dict[str, Any], name: str, size: int, path: Path) -> bytes:
