@@ -11,17 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from drexnode.finalizer import Finalizer
+from drexnode.finalizer import Finalizer, Head
 from ledger import codes
 from ledger.block import FinalizedBlock
 from ledger.execute import ExecutionContext, check_candidate
 from ledger.mempool import Mempool, NewEntry
+from ledger.plain_transfer import plain_share
 from ledger.quota import charged_to
 from ledger.refusals import Rejection
 from ledger.slices import Slices
+from ledger.state import StateView
 from ledger.transaction import OutPoint, Output, Transaction
 from primitives.errors import InvalidTransaction
-from primitives.limits import RECHECK_BATCH
+from primitives.limits import PLAIN_CHECKS_A_VIEW, RECHECK_BATCH
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ class PoolGate:
         self._now_ms = now_ms
         self._leaving: set[bytes] = set()  # txids that are final, and in the pool until `leave` is through
         self._final: deque[FinalizedBlock] = deque()
+        self._tip: tuple[Head, StateView] | None = None  # what plain transfers are looked up in
+        self._plain_checks = 0
 
     def is_pending(self, txid: bytes) -> bool:
         """True while it waits for a block."""
@@ -114,15 +118,28 @@ class PoolGate:
     ) -> Iterator[NewEntry]:
         """Lazily, so that each is checked when those before it are in the pool."""
         context, state = self._finalizer.context(explains=explains), self._finalizer.state
-        time_ms = self._time()
+        time_ms, height = self._time(), context.parent.height + 1
+        view = self._view_of_tip(len(transactions))
         for transaction in transactions:
             if transaction.txid in self.pool:
+                continue
+            share = plain_share(view, transaction, height)
+            if share is not None:  # all its inputs are in the state: it builds on nothing that is pending
+                yield NewEntry(transaction, share)
                 continue
             error = self._problem(transaction, context, time_ms)
             if error is None:
                 yield NewEntry(transaction, charged_to(state, transaction, self._find_unconfirmed))
             else:
                 entered.refused.append((transaction, error))
+
+    def _view_of_tip(self, checks: int) -> StateView:
+        """A view of the tip that nothing is written to, and what plain transfers found out about it."""
+        head = self._finalizer.head
+        if self._tip is None or self._tip[0] is not head or self._plain_checks >= PLAIN_CHECKS_A_VIEW:
+            self._tip, self._plain_checks = (head, StateView(self._finalizer.state)), 0
+        self._plain_checks += checks
+        return self._tip[1]
 
     def _problem(
         self, transaction: Transaction, context: ExecutionContext, time_ms: int

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ledger.slices import Slices
+
+if TYPE_CHECKING:
+    from ledger.assets import AssetRecord
 
 # Categories: the first byte of every key.
 OUTPUT = b"o"  # + txid(32) + index(4)              -> lock(32) + amount(8) + asset name
@@ -94,6 +97,20 @@ def read_balance(reader: StateReader, lock: bytes, asset: str) -> int:
     return int.from_bytes(value, "big") if value is not None else 0
 
 
+class AssetFacts:
+    """What plain transfers of one asset found out while nothing but money moved (ledger/plain_transfer.py):
+    its name and policy, which locks may hold and pay it, and whose share of the pool a payer takes."""
+
+    __slots__ = ("charged", "holders", "name", "payers", "policy")
+
+    def __init__(self, name: str, policy: AssetRecord) -> None:
+        self.name = name
+        self.policy = policy
+        self.holders: set[bytes] = set()
+        self.payers: set[bytes] = set()
+        self.charged: dict[bytes, str] = {}
+
+
 _ABSENT = b"\x00a key that the overlay has not seen"  # None already says that there is no entry
 
 
@@ -101,15 +118,18 @@ class StateView:
     """Reads through to a base and keeps writes to itself, with savepoints.
 
     One owner at a time: it is not meant for concurrent use. Memory is bounded by what one block touches.
+    `facts` (asset name -> what was found out) is empty again after every `put` and `rollback`: rules of
+    assets, holders and freezes are written by no other way.
     """
 
-    __slots__ = ("_base", "_current", "_log", "_old")
+    __slots__ = ("_base", "_current", "_log", "_old", "facts")
 
     def __init__(self, base: StateReader) -> None:
         self._base = base
         self._current: dict[bytes, bytes | None] = {}  # every key read or written, as it is now
         self._old: dict[bytes, bytes | None] = {}  # the base's value of every key written
         self._log: list[tuple[bytes, bytes | None, bool]] = []  # undo: key, value before, first write of it
+        self.facts: dict[bytes, AssetFacts] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key` after the writes so far, or None."""
@@ -125,10 +145,12 @@ class StateView:
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write `value` under `key`; None deletes."""
+        self.facts.clear()
         self.replace(key, self.get(key), value)
 
     def replace(self, key: bytes, before: bytes | None, value: bytes | None) -> None:
-        """`put` for a caller that has read `before` under `key`, or knows that there is no entry (None)."""
+        """`put` of an output or balance for a caller that has read `before` under `key`, or knows that there
+        is no entry (None)."""
         if key in self._old:
             self._log.append((key, before, False))
         else:
@@ -146,6 +168,7 @@ class StateView:
 
     def rollback(self, mark: int) -> None:
         """Undo every write after `mark`, as if it had never been."""
+        self.facts.clear()
         while len(self._log) > mark:
             key, before, first = self._log.pop()
             self._current[key] = before

@@ -249,6 +249,7 @@ MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
 DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
 ADMIT_PART = 256  # transactions judged together: what is done for each of them in one slice is below 2 µs
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
+PLAIN_CHECKS_A_VIEW = 8192  # transfers looked up at one tip before what they found out is found out anew
 RECHECK_BATCH = 256  # of the pool's entries that wait for long, found at one time
 RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
 

@@ -152,8 +152,8 @@ MUTANTS = (
     Mutant(
         "what is frozen stays (short way)",
         "ledger.plain_transfer",
-        "    if record is None or peek(FLOOR + lock + asset) is not None:",
-        "    if record is None:",
+        "    if view.peek(FLOOR + lock + asset) is not None or not ",
+        "    if not ",
         FROZEN,
     ),
     Mutant(

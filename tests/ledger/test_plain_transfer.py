@@ -10,6 +10,8 @@ from hypothesis import given
 from ledger import apply as rules
 from ledger.checks import check_stateless
 from ledger.payloads import Kind
+from ledger.plain_transfer import plain_share
+from ledger.quota import charged_to
 from ledger.state import StateView
 from ledger.transaction import Transaction
 from primitives.errors import InvalidTransaction
@@ -64,3 +66,53 @@ def test_a_plain_transfer_takes_the_short_way() -> None:
     transaction = plain(world)
     with mock.patch.object(rules, "read_flow", side_effect=AssertionError("the general way was taken")):
         assert outcome(world, transaction)[0] == ""
+
+
+@play
+@given(seeds)
+def test_what_one_transfer_finds_out_never_serves_another_wrongly(seed: int) -> None:
+    """One view through a whole block, with its facts, against the general way on a view of its own."""
+    world = start()
+    player, shared, general = Player(world, Random(seed)), StateView(world.state), StateView(world.state)
+    kinds = ("transfer", "transfer", "transfer", "steal", "joint", "freeze", "registry_act", "emit", "vote")
+    for _ in range(40):
+        attempt = player.attempt(kinds)
+        found = applied(shared, world, attempt)
+        with mock.patch.object(rules, "try_plain_transfer", return_value=False):
+            assert found == applied(general, world, attempt)
+        assert shared.delta() == general.delta()
+
+
+def applied(view: StateView, world: World, transaction: Transaction) -> str:
+    """The code ("" when accepted), the view changed accordingly."""
+    try:
+        check_stateless(transaction)
+        rules.apply_transaction(view, transaction, world.context)
+    except InvalidTransaction as error:
+        return error.code
+    return ""
+
+
+def is_well_formed(transaction: Transaction) -> bool:
+    """What admission has checked before."""
+    try:
+        check_stateless(transaction)
+    except InvalidTransaction:
+        return False
+    return True
+
+
+@play
+@given(seeds)
+def test_a_share_is_given_only_to_what_a_block_would_take(seed: int) -> None:
+    world = start()
+    player = Player(world, Random(seed))
+    for _ in range(40):
+        attempt = player.attempt(("transfer", "transfer", "steal", "joint", "freeze", "registry_act", "emit"))
+        view = StateView(world.state)
+        share = plain_share(view, attempt, world.context.height) if is_well_formed(attempt) else None
+        assert not view.delta().changes
+        if share is not None:
+            assert share == charged_to(world.state, attempt, lambda _: None)
+            assert outcome(world, attempt)[0] == ""
+        accepts(world, attempt)
