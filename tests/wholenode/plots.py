@@ -10,7 +10,7 @@ import trio
 from primitives.limits import DISK_FLOOR_BYTES
 from tests.wholenode import villains
 from tests.wholenode.machine import Machine
-from tests.wholenode.stage import VALIDATORS, Stage, Wish, make_machine, vote
+from tests.wholenode.stage import TWIN, VALIDATORS, Stage, Wish, make_machine, vote
 
 Plot = Callable[[Stage], None]
 HOUR_MS = 3_600_000
@@ -38,7 +38,7 @@ def slower_than_timeouts(stage: Stage) -> None:
 def split_in_halves(stage: Stage) -> None:
     """The network in two, several times, healed between."""
     for _ in range(2):
-        numbers = list(range(len(stage.machines)))
+        numbers = [machine.number for machine in stage.machines]
         stage.world.random.shuffle(numbers)
         half = stage.world.random.choice((2, 3))
         stage.at(stage.moment(), stage.network.split, numbers[:half], numbers[half:])
@@ -49,7 +49,7 @@ def rotating_isolation(stage: Stage) -> None:
     """One machine after another is cut off."""
     period_s = stage.world.random.choice((0.2, 0.4, 0.8))
     for place in range(int(stage.safety_s / period_s)):
-        number = place % len(stage.machines)
+        number = stage.machines[place % len(stage.machines)].number
         stage.at(place * period_s, stage.network.heal)
         stage.at(place * period_s, stage.network.isolate, number)
 
@@ -189,7 +189,7 @@ def many_down(stage: Stage) -> None:
 def twins(stage: Stage) -> None:
     """One validator's key on two machines, each of which some others are connected to."""
     dice = stage.world.random
-    twin = make_machine(stage.world, stage.network, stage.oracle, len(stage.machines), twin_of=0)
+    twin = make_machine(stage.world, stage.network, stage.oracle, TWIN, twin_of=0)
     stage.add_twin(twin)
     stage.oracle.liars.add(0)
     if dice.random() < 0.5:
@@ -232,7 +232,7 @@ def false_witness_proposer(stage: Stage) -> None:
 def lying_server(stage: Stage) -> None:
     """Who joins late is served blocks by everybody, and false ones by one."""
     dice = stage.world.random
-    liar = dice.choice(stage.machines[: VALIDATORS + 1])
+    liar = dice.choice(stage.takers)
     liar.villain = villains.serve_false_blocks
     stage.oracle.liars.add(liar.number)
     for machine in stage.machines[VALIDATORS:]:
@@ -281,6 +281,9 @@ def worst_of_all(stage: Stage) -> None:
     for plot in stage.world.random.sample(HONEST, 3):
         plot(stage)
 
+
+WITH_FOLLOWERS = frozenset({"late_joiners", "lying_server"})
+"""Those that need full node and observer; the others have both, one or none."""
 
 LINK_PLOTS = frozenset(
     plot.__name__

@@ -1,10 +1,10 @@
 """One schedule: a seed plays a plot on whole nodes, the faults end, and all that was promised must come
 true.
 
-Four validators, a full node and an observer begin (or join) with the genesis; clients bring 24 groups'
-worth of transfers, double spends and false witnesses to random nodes while the plot does its harm for about
-three seconds; then cuts heal, machines stay up, and within `LIVENESS_S` every valid transaction must be
-final on every machine, and every machine must be at one tip.
+Four validators, and in most a full node, an observer or both, begin (or join) with the genesis; clients
+bring six groups of transfers, double spends and false witnesses to random nodes while the plot does its
+harm for about two seconds; then cuts heal, machines stay up, and within `LIVENESS_S` every valid
+transaction must be final on every machine, and every machine must be at one tip.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import trio
 from ledger.genesis import chain_id_of
 from p2p.identity import peer_id_from_seed
 from tests.wholenode.links import LinkNetwork
+from tests.wholenode.machine import Machine
 from tests.wholenode.network import SimNetwork
 from tests.wholenode.oracle import Oracle, Violation
-from tests.wholenode.plots import LINK_PLOTS, PLOTS, Plot
+from tests.wholenode.plots import LINK_PLOTS, PLOTS, WITH_FOLLOWERS, Plot
 from tests.wholenode.seams import ERRORS, cheap_signatures, simulated_machine
-from tests.wholenode.stage import FOLLOWERS, VALIDATORS, Stage, genesis, make_machine, validator_set, wishes
+from tests.wholenode.stage import TWIN, VALIDATORS, Stage, genesis, make_machine, validator_set, wishes
 from tests.wholenode.world import World
 
 LIVENESS_S = 120.0
 REAL_SIGNATURES_EVERY = 16
 LINKS_EVERY = 16
+GROUPS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,18 @@ def _play(world: World, seed: int, name: str, *, cheap: bool, links: bool) -> Re
     document = genesis()
     outputs = [(output.asset, output.value, output.lock) for output in document.outputs]
     oracle = Oracle(chain_id_of(document), outputs, validator_set(), cheap=cheap)
+    both = tuple(range(VALIDATORS, TWIN))
+    followers = both if name in WITH_FOLLOWERS else world.random.choice(((), both[:1], both[1:], both))
     network = LinkNetwork(world) if links else SimNetwork(world)
-    machines = [make_machine(world, network, oracle, n) for n in range(VALIDATORS + len(FOLLOWERS))]
+    machines: list[Machine] = []
 
     async def main() -> None:
         before = trio.lowlevel.current_statistics().tasks_living
         async with trio.open_nursery() as nursery:
-            groups = world.random.sample(wishes(cheap), 8)
+            machines.extend(
+                make_machine(world, network, oracle, number) for number in (*range(VALIDATORS), *followers)
+            )
+            groups = world.random.sample(wishes(cheap), GROUPS)
             stage = Stage(world, network, oracle, machines, groups, nursery)
             await _direct(stage, PLOTS[name])
             nursery.cancel_scope.cancel()
@@ -99,7 +106,7 @@ async def _direct(stage: Stage, plot: Plot) -> None:
     for group in stage.groups:
         moment_s = 0.3 + stage.moment() * 0.9
         for wish in group:
-            for machine in dice.sample(stage.machines[: VALIDATORS + 1], dice.choice((1, 1, 2, 3))):
+            for machine in dice.sample(stage.takers, dice.choice((1, 1, 2, 3))):
                 stage.at(moment_s + dice.random() * 0.05, stage.submit, wish, machine)
             moment_s += dice.random() * 0.3
     await trio.sleep(stage.safety_s)
@@ -122,7 +129,7 @@ async def _heal(stage: Stage) -> None:
         twin.faults.stays_down = True
         twin.crash()
     stage.network.calm()
-    honest = [machine for machine in stage.machines[: VALIDATORS + 1] if machine.villain is None]
+    honest = [machine for machine in stage.takers if machine.villain is None]
     deadline_s = stage.world.now_s + LIVENESS_S
     again_s = stage.world.now_s + 1.0
     while not _is_settled(stage):

@@ -43,6 +43,7 @@ PARAMETERS = structs.replace(
 )
 """Short times: a schedule of a few seconds sees many rounds."""
 FOLLOWERS = ("full", "observer")
+TWIN = VALIDATORS + len(FOLLOWERS)
 
 
 @lru_cache(maxsize=64)
@@ -159,7 +160,7 @@ class Stage:
     machines: list[Machine]
     groups: list[tuple[Wish, ...]]
     nursery: trio.Nursery
-    safety_s: float = 3.0
+    safety_s: float = 2.5
     submitted: int = 0
     promised: set[bytes] = field(default_factory=set)  # taken by a node since the faults ended
     booted: set[int] = field(default_factory=set)
@@ -169,6 +170,11 @@ class Stage:
     def validators(self) -> list[Machine]:
         """Machines that hold a validator's key."""
         return [machine for machine in self.machines if machine.validator is not None]
+
+    @property
+    def takers(self) -> list[Machine]:
+        """Machines whose nodes take transactions."""
+        return [machine for machine in self.machines if machine.role != "observer"]
 
     def moment(self) -> float:
         """A time in the safety phase."""
