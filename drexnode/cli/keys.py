@@ -9,17 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
+from drexnode.cli.keys_rotate import rotate
 from drexnode.cli.options import ExampleCommand, ExampleGroup, as_output
 from drexnode.cli.output import note, show_json, show_pairs, show_table
+from drexnode.cli.secrets import default_folder as default_folder
 from drexnode.cli.secrets import passphrase, read_seed, with_passphrase
 from drexnode.keystore import Keystore, StoredKey, write_plain_key
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def default_folder() -> Path:
-    """Where keys lie when no folder is named."""
-    return Path.home() / ".drexnode" / "keys"
 
 
 def with_keystore(command: F) -> F:
@@ -61,7 +58,10 @@ def _show(key: StoredKey, prefix: str, as_json: bool) -> None:
 
 @click.group("keys", cls=ExampleGroup, example="drexnode keys new alice\ndrexnode keys list")
 def command() -> None:
-    """Encrypted keys: new, list, show, import, export."""
+    """Encrypted keys: new, list, show, import, export, rotate."""
+
+
+command.add_command(rotate)
 
 
 @command.command("new", cls=ExampleCommand, example="drexnode keys new alice")

@@ -36,7 +36,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "query": ("query", "Balances, outputs, transactions, blocks, supply, validators, freezes."),
     },
     "Keys": {
-        "keys": ("keys", "Encrypted keys: new, list, show, import, export."),
+        "keys": ("keys", "Encrypted keys: new, list, show, import, export, rotate."),
         "address-book": ("address_book", "Names for other people's addresses: add, list, remove."),
     },
     "Data": {

@@ -17,6 +17,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 MAX_SECRET_BYTES = 4096
 
 
+def default_folder() -> Path:
+    """Where keys lie when no folder is named."""
+    return Path.home() / ".drexnode" / "keys"
+
+
 def with_passphrase(command: F) -> F:
     """`--passphrase-file` and `--passphrase-fd`; without both a prompt asks."""
     for option in (

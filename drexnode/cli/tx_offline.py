@@ -18,11 +18,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from drexnode.cli.keys import default_folder
 from drexnode.cli.locate import open_client, wallet_book
 from drexnode.cli.options import ExampleCommand, as_output, at_node
 from drexnode.cli.output import CliError
-from drexnode.cli.secrets import passphrase
+from drexnode.cli.secrets import default_folder, passphrase
 from drexnode.cli.tx_session import Delivery, show
 from drexnode.keystore import Keystore
 from drexnode.wallet import Wallet

@@ -16,11 +16,10 @@ from typing import Any, TypeVar
 import click
 
 from drexnode import client as rpc
-from drexnode.cli.keys import default_folder
 from drexnode.cli.locate import open_client, wallet_book
 from drexnode.cli.options import as_output, at_node
 from drexnode.cli.output import CliError, show_json, show_pairs
-from drexnode.cli.secrets import passphrase, with_passphrase
+from drexnode.cli.secrets import default_folder, passphrase, with_passphrase
 from drexnode.keystore import Keystore
 from drexnode.wallet import MakeDraft, Wallet
 from drexnode.wallet_accounts import Account, find_account, key_of
@@ -59,7 +58,13 @@ _OPTIONS = (
         help="Write it to a new file for others to sign, and send nothing.",
     ),
     click.option("--also", multiple=True, metavar="WALLET", help="Sign with this wallet as well."),
-    click.option("--keystore", type=click.Path(path_type=Path), metavar="DIR", help="Encrypted keys."),
+    click.option(
+        "--keystore",
+        envvar="DREX_KEYSTORE",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Encrypted keys.",
+    ),
     with_passphrase,
     at_node,
     as_output,
@@ -226,6 +231,8 @@ def show(view: Mapping[str, object], as_json: bool) -> None:
     shown = dict(view)
     if isinstance(signers, list):
         shown["signers"] = len(signers)
+    if isinstance(shown.get("moved"), list):
+        shown["moved"] = ", ".join(map(str, shown["moved"]))  # type: ignore[call-overload]
     if isinstance(signed, list):
         shown["signed_by"] = " ".join(map(str, signed)) or "nobody yet"
     show_pairs(list(shown.items()))
