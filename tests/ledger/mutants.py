@@ -124,7 +124,7 @@ MUTANTS = (
     Mutant(
         "spent outputs are removed (short way)",
         "ledger.plain_transfer",
-        "        view.replace(key, value, None)",
+        "        replace(key, value, None)",
         "        pass",
         SPENT_ONCE,
     ),
