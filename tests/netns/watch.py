@@ -35,14 +35,14 @@ class Watch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Watch until the end of the block."""
-        thread = threading.Thread(target=self._run)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stopped.set()
-            thread.join()
+        """Watch until the end of the block; raises what ended the watch early."""
+        with ThreadPoolExecutor(1) as pool:
+            watching = pool.submit(self._run)
+            try:
+                yield
+            finally:
+                self._stopped.set()
+        watching.result()
 
     def _run(self) -> None:
         with ThreadPoolExecutor(len(self._validators)) as pool:

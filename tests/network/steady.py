@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, pairwise
 from typing import Any
@@ -43,7 +44,6 @@ class SteadyLoad:
         self._share = max(1, round(rate * TURN_S / len(names)))
         self._turn_s = self._share * len(names) / rate
         self._stopped = threading.Event()
-        self._threads: list[threading.Thread] = []
         self.taken: dict[str, set[str]] = {url: set() for url in self._urls}
         self.refused: list[rpc.Sent] = []
 
@@ -54,17 +54,16 @@ class SteadyLoad:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Send until the end of the block."""
+        """Send until the end of the block; raises what ended the sending early."""
         self._stopped.clear()
-        self._threads = [threading.Thread(target=self._feed, args=(url,)) for url in self._urls]
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._stopped.set()
-            for thread in self._threads:
-                thread.join()
+        with ThreadPoolExecutor(len(self._urls)) as pool:
+            feeding = [pool.submit(self._feed, url) for url in self._urls]
+            try:
+                yield
+            finally:
+                self._stopped.set()
+        for feed in feeding:
+            feed.result()
 
     def _feed(self, url: str) -> None:
         with rpc.Client(url, timeout_s=2.0) as client:
