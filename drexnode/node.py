@@ -290,6 +290,7 @@ class Node:
             if self._driver is not None:
                 nursery.start_soon(self._driver.run, self._recovered())
             nursery.start_soon(self.api.run)
+            nursery.start_soon(self.api.maintenance.run)
             url = None if listener is None else await self._serve_rpc(nursery, listener)
             _log.info(
                 "node.started",

@@ -20,6 +20,7 @@ from drexnode.finalizer import Finalizer
 from drexnode.gauges import Gauges
 from drexnode.heads import HeadTracker
 from drexnode.ledger_api import LedgerApi
+from drexnode.maintenance import Maintenance
 from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
 from drexnode.permits import Permits
@@ -78,6 +79,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         self._watch = watch
         self._metrics = metrics
         self._evidence = evidence
+        self.maintenance = Maintenance(config, finalizer)
         self._override_missing = override_missing
         self._gauges = Gauges(
             metrics,

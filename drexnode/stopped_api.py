@@ -25,6 +25,7 @@ from drexnode.recovery import head_of
 from drexnode.rpc.api import (
     ConsensusStatus,
     EvidenceInfo,
+    MaintenanceApi,
     NodeIdentity,
     PeerInfo,
     PoolStatus,
@@ -68,6 +69,11 @@ class StoppedNode(ChainApi, MoneyApi, LedgerApi):
             node.name, cast(Role, node.role), self._finalizer.chain_id, encode_genesis(document),
             document.name, document.address_prefix, "", (),
         )  # fmt: skip
+
+    @property
+    def maintenance(self) -> MaintenanceApi:
+        """Refused: NODE_STOPPED."""
+        _refuse()
 
     async def submit(self, transactions: Sequence[bytes]) -> list[Submitted]:
         """Refused: NODE_STOPPED."""

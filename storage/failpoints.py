@@ -27,6 +27,13 @@ NAMES = (
     "watermark.after_write",
     "watermark.after_sync",
 )
+TOOL_NAMES = (  # of commands, which a running node does not pass
+    "restore.after_batch",
+    "restore.before_rename",
+    "snapshot.after_chunk",
+    "snapshot.before_rename",
+)
+_ALL = NAMES + TOOL_NAMES
 
 
 _target: tuple[str, int] | None = None
@@ -37,8 +44,8 @@ def arm(setting: str) -> None:
     """Arm `name` or `name:count`, or nothing for an empty text. Raises `ValueError` for an unknown name."""
     global _target, _passages
     name, _, count = setting.partition(":")
-    if setting and name not in NAMES:
-        raise ValueError(f"{name!r} is none of the fail points {', '.join(NAMES)}")
+    if setting and name not in _ALL:
+        raise ValueError(f"{name!r} is none of the fail points {', '.join(_ALL)}")
     _target = (name, int(count or "1")) if setting else None
     _passages = 0
 
@@ -47,7 +54,7 @@ def reach(name: str) -> None:
     """Pass the point `name`; a process in which it is armed dies here, as by `kill -9`."""
     if _target is None:
         return
-    if name not in NAMES:
+    if name not in _ALL:
         raise ValueError(f"{name!r} is not a fail point")
     global _passages
     if name == _target[0]:

@@ -55,6 +55,7 @@ KINDS = (
 META_SCHEMA = META + b"schema"
 META_CHAIN = META + b"chain"
 META_TIP = META + b"tip"
+META_BASE = META + b"base"  # a chain restored from a snapshot: no block below this height(8), but hand-overs
 META_PRUNED = META + b"pruned"  # blocks below this height(8) have lost their bodies
 
 LOCATION_BYTES = 12

@@ -31,6 +31,7 @@ from storage.layout import (
     HEADER,
     HEIGHT_OF_BLOCK,
     HISTORY,
+    META_BASE,
     META_PRUNED,
     STATE,
     TRANSACTION,
@@ -138,6 +139,8 @@ class ChainQueries:
     def block(self, height: int) -> StoredBlock | None:
         """The final block at `height` with its bodies, or None. Raises `QueryError` (BLOCK_PRUNED)."""
         header = self.header(height)
+        if header is None and 0 <= height < self.base:
+            raise self._without_bodies(height)
         return None if header is None else self._stored(self._view, header.height, block_id(header))
 
     def stored_block(self, height: int, block: bytes) -> StoredBlock | None:
@@ -154,6 +157,12 @@ class ChainQueries:
         if value is None and height < self.pruned_below:
             raise self._without_bodies(height)
         return [] if value is None else unpack_chunk(value)
+
+    @property
+    def base(self) -> int:
+        """From this height on every block has its header here; 0 but for a chain restored from a snapshot."""
+        row = self._view.get(META_BASE)
+        return 0 if row is None else int.from_bytes(row, "big")
 
     @property
     def pruned_below(self) -> int:
@@ -282,6 +291,8 @@ class ChainQueries:
 
     def _stored(self, reader: Reader, height: int, block: bytes) -> StoredBlock:
         row = reader.get(content_key(height, block))
+        if row is None and height < self.pruned_below:
+            raise self._without_bodies(height)
         if row is None:
             raise damaged_row(f"the content row of block {height} is missing")
         content = read_row(row, ContentRow, f"the content row of block {height}")

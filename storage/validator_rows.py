@@ -39,7 +39,7 @@ def read_validators_at(reader: Reader, header: BlockHeader) -> ValidatorSet | No
     Raises `StorageFailure` (STORAGE_CORRUPT)."""
     start = height_key(VALIDATOR_SET, max(header.height, 1))
     latest = next(reader.scan(VALIDATOR_SET, after(start), reverse=True), None)
-    candidates = [] if latest is None else [_decode_set(latest[1])]
+    candidates = [] if latest is None else [decode_set(latest[1])]
     key = height_key(OVERRIDE, max(header.height - 1, 0))
     row = reader.get(key)
     if row is not None:
@@ -47,7 +47,8 @@ def read_validators_at(reader: Reader, header: BlockHeader) -> ValidatorSet | No
     return next((found for found in candidates if found.hash == header.validators_hash), None)
 
 
-def _decode_set(value: bytes) -> ValidatorSet:
+def decode_set(value: bytes) -> ValidatorSet:
+    """The set in a `VALIDATOR_SET` row. Raises `StorageFailure` (STORAGE_CORRUPT)."""
     try:
         return decode_validators(value)
     except DecodeError as error:

@@ -292,12 +292,44 @@ class Reason:
     data: Mapping[str, int | str | bool] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A long work for the operator. `state` is idle, running, done or failed (then with code and reason);
+    `total` is 0 where nobody knows it; `height` is that of what was made."""
+
+    kind: str
+    state: str
+    folder: str = ""
+    what: str = ""
+    done: int = 0
+    total: int = 0
+    height: int | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+class MaintenanceApi(Protocol):
+    """Long work that a node does for its operator, one at a time. Folders are on the node's machine.
+
+    What begins a job raises `DrexError`: JOB_RUNNING, JOB_FOLDER, NODE_STOPPED."""
+
+    def snapshot(self, folder: str) -> JobStatus:
+        """Begin to write the state of the tip to a new folder."""
+
+    def status(self) -> JobStatus:
+        """How the last job stands."""
+
+
 class NodeApi(LedgerReads, Protocol):
     """A running node, seen from its RPC. Every method answers at once, but the two that wait for an event."""
 
     @property
     def identity(self) -> NodeIdentity:
         """Who the node is."""
+
+    @property
+    def maintenance(self) -> MaintenanceApi:
+        """What an operator may ask of it."""
 
     # --- transactions ---------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from drexnode.rpc.api import (
     EvidenceInfo,
     HistoryEntry,
     HistoryPage,
+    MaintenanceApi,
     NodeIdentity,
     ParticipantInfo,
     PeerInfo,
@@ -122,6 +123,10 @@ class MemoryChain:
         self.tree.commit(patch)
 
     # --- transactions
+
+    @property
+    def maintenance(self) -> MaintenanceApi:
+        raise DrexError("NODE_STOPPED", "a chain in memory has no data")
 
     async def submit(self, transactions: Sequence[bytes]) -> list[Submitted]:
         if self.identity.role == "observer":

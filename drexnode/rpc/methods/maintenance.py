@@ -1,0 +1,38 @@
+"""Long work for the operator: snapshots and backups of a running node, and how they stand."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+from drexnode.rpc.errors import invalid_params
+from drexnode.rpc.params import ParamType
+from drexnode.rpc.registry import Context, method
+
+MAX_PATH_CHARS = 4096
+
+
+def _path(value: Any, _: Context) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_PATH_CHARS or "\0" in value:
+        raise invalid_params("a folder on the node's machine is expected, as an absolute path")
+    return value
+
+
+FolderPath = Annotated[str, ParamType(_path, {"type": "string", "description": "absolute path"})]
+
+
+@method(
+    "admin_snapshot",
+    "{kind, state, folder, what, done, total, height, code, reason}",
+    admin=True,
+    example=("/var/backups/state-1000",),
+)
+async def snapshot(context: Context, folder: FolderPath) -> dict[str, Any]:
+    """Begin to write the state of the tip to a new folder on the node's machine; admin_job tells the end."""
+    return dataclasses.asdict(context.api.maintenance.snapshot(folder))
+
+
+@method("admin_job", "{kind, state, folder, what, done, total, height, code, reason}", admin=True)
+async def job(context: Context) -> dict[str, Any]:
+    """How the last snapshot or backup stands: state is idle, running, done or failed."""
+    return dataclasses.asdict(context.api.maintenance.status())
