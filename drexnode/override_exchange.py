@@ -48,6 +48,7 @@ class OverrideExchange:
         self._transport = transport
         self._finalizer = finalizer
         self._unapplied = Overrides()  # true, and for the operator to apply
+        self._explained: set[tuple[int, int]] = set()  # height and epoch of what once explained a refusal
 
     def register(self) -> None:
         """Offer the method to peers."""
@@ -111,9 +112,16 @@ class OverrideExchange:
         """Why a block that the validators known here did not decide is refused (`SeekOverride`)."""
         await self.ask(fetched.peer)
         override = self._finalizer.overrides.at(self._height_named(fetched, parent))
-        if override is not None and self._explains(override, fetched):
+        if override is not None and self._explains(override, fetched) and self._is_news(override):
             return InvalidBlock("OVERRIDE_LEARNT", "it follows an override", height=fetched.height)
         return self.missing() or error
+
+    def _is_news(self, override: Override) -> bool:
+        """True once: a block that is refused again although its override is followed is just false."""
+        name = (override.height, override.order.epoch)
+        is_news = name not in self._explained
+        self._explained.add(name)
+        return is_news
 
     @staticmethod
     def _height_named(fetched: FetchedBlock, parent: BlockHeader) -> int:

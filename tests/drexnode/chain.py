@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from drexnode.finalizer import Finalizer, Head
@@ -75,7 +76,7 @@ def open_finalizer(path: Path, document: GenesisDocument) -> Iterator[Finalizer]
         finalizer = Finalizer(store, tree, document, head, Metrics())
         if tip.height:
             certificate = finalizer.queries.certificate(tip.height)
-            finalizer.head = Head(tip.header, tip.block_id, certificate, head.validators)
+            finalizer.head = replace(finalizer.head, certificate=certificate)
         yield finalizer
     finally:
         store.close()
