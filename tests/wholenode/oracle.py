@@ -93,10 +93,16 @@ class Oracle:
         self.genesis_set = (0, tuple(validators))
         self._set = self.genesis_set  # epoch and keys that decide the next block
         self.stops = 0
+        self.highest_round = 0
         self.expected_errors: set[str] = set()
         self.books = Books({(chain_id, i): output for i, output in enumerate(outputs)})
         for asset, amount, _ in outputs:
             self.books.emitted[asset] = self.books.emitted.get(asset, 0) + amount
+
+    @property
+    def epochs(self) -> int:
+        """How often the set of validators changed."""
+        return self._set[0]
 
     # --- heard from machines
 
@@ -145,6 +151,7 @@ class Oracle:
         before = self.signatures.setdefault(place, record.payload_hash)
         if before != record.payload_hash and key not in self.twins:
             raise Violation(f"{machine.name} signs twice: {record.height}/{record.round}/{record.step}")
+        self.highest_round = max(self.highest_round, record.round)
         if record.step == COMMIT:
             self.commits.add((bytes(key), record.height, record.round, bytes(record.block_id)))
         machine.world.note(machine.number, record.payload_hash)
@@ -263,8 +270,18 @@ class Oracle:
             if finalizer.tree.root != finalizer.head.header.state_root:
                 raise Violation(f"{machine.name} has another state than its head says")
             self._check_bounds(machine)
+            self._check_answers(machine)
             if finalizer.head.height == height:
                 self._check_books(machine, finalizer)
+
+    def _check_answers(self, machine: Machine) -> None:
+        """A node says FINAL of all that is final, and of nothing else at that height."""
+        if machine.node is None:
+            return
+        for txid, height in self.final_at.items():
+            state = machine.node._admission.state_of(txid)
+            if height <= machine.height and (state.status, state.height) != ("FINAL", height):
+                raise Violation(f"{machine.name} says {state.status} of a transaction final at {height}")
 
     def _check_bounds(self, machine: Machine) -> None:
         """A node at rest holds little: no more blocks, bodies and votes than a few heights have."""

@@ -42,6 +42,10 @@ class Result:
     heights: int
     messages: int
     starts: int
+    stops: int
+    highest_round: int
+    epochs: int
+    transactions: int
     simulated_s: float
 
 
@@ -93,6 +97,10 @@ def _play(world: World, seed: int, name: str, *, cheap: bool, links: bool) -> Re
         max(oracle.blocks, default=0),
         network.delivered,
         sum(machine.starts for machine in machines),
+        oracle.stops,
+        oracle.highest_round,
+        oracle.epochs,
+        len(oracle.final_at),
         world.now_s,
     )
 

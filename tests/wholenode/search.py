@@ -25,6 +25,10 @@ class Tally:
     heights: int = 0
     messages: int = 0
     starts: int = 0
+    stops: int = 0
+    highest_round: int = 0
+    epochs: int = 0
+    transactions: int = 0
     simulated_s: float = 0.0
     cpu_s: float = 0.0
     plots: dict[str, int] = field(default_factory=dict)
@@ -36,6 +40,10 @@ class Tally:
         self.heights += other.heights
         self.messages += other.messages
         self.starts += other.starts
+        self.stops += other.stops
+        self.highest_round = max(self.highest_round, other.highest_round)
+        self.epochs += other.epochs
+        self.transactions += other.transactions
         self.simulated_s += other.simulated_s
         self.cpu_s += other.cpu_s
         self.found += other.found
@@ -61,7 +69,11 @@ class Tally:
             "schedules": self.schedules,
             "heights": self.heights,
             "messages": self.messages,
+            "final_transactions": self.transactions,
             "node_starts": self.starts,
+            "stops_for_a_bad_disk": self.stops,
+            "highest_round": self.highest_round,
+            "changes_of_the_validator_set": self.epochs,
             "simulated_seconds": round(self.simulated_s),
             "cpu_seconds": round(self.cpu_s, 1),
             "schedules_per_minute_per_core": round(self.a_minute_a_core, 1),
@@ -100,6 +112,10 @@ def run_chunk(seeds: range) -> Tally:
             tally.heights += result.heights
             tally.messages += result.messages
             tally.starts += result.starts
+            tally.stops += result.stops
+            tally.highest_round = max(tally.highest_round, result.highest_round)
+            tally.epochs += result.epochs
+            tally.transactions += result.transactions
             tally.simulated_s += result.simulated_s
             tally.plots[result.plot] = tally.plots.get(result.plot, 0) + 1
     finally:

@@ -11,6 +11,7 @@ import trio
 from msgspec import structs
 
 from drexnode.config import P2pSection
+from ledger.assets import WHOLESALE
 from ledger.build import build_body, build_transaction, make_output
 from ledger.devnet import (
     BANK_A_DVT,
@@ -36,7 +37,7 @@ from tests.wholenode.oracle import Oracle, Violation
 from tests.wholenode.villains import with_false_signature
 from tests.wholenode.world import World
 
-COINS, COIN = 24, 1000
+COINS, COIN = 32, 1000
 VALIDATORS = 4
 PARAMETERS = structs.replace(
     DEVNET_PARAMETERS, base_timeout_ms=300, max_timeout_ms=4000, empty_block_period_ms=1000
@@ -96,7 +97,7 @@ def wishes(cheap: bool) -> tuple[tuple[Wish, ...], ...]:
     for coin in range(COINS):
         point = OutPoint(chain_id, coin)
         plain = _pay([(point, COIN)], 1, coin)
-        match coin % 6:
+        match coin % 8:
             case 0 | 1 | 2:
                 groups.append((_wish("transfer", plain, True),))
             case 3:
@@ -112,6 +113,10 @@ def wishes(cheap: bool) -> tuple[tuple[Wish, ...], ...]:
             case 4:
                 rival = _pay([(point, COIN)], 3, coin)
                 groups.append((_wish("spend", plain, False), _wish("double spend", rival, False)))
+            case 5:
+                groups.append((_wish("burn", _burn(point, coin), True),))
+            case 6:
+                groups.append((_wish("emission", _emit(coin), True),) * 2)
             case _:
                 false = with_false_signature(plain, chain_id)
                 groups.append((_wish("false witness first", false, False), _wish("true", plain, True)))
@@ -129,6 +134,20 @@ def _pay(coins: list[tuple[OutPoint, int]], amount: int, serial: int) -> Transac
         Kind.TRANSFER, [point for point, _ in coins], outputs, reference=serial.to_bytes(4, "big")
     )
     return build_transaction(body, chain_id_of(genesis()), [alice])
+
+
+def _burn(point: OutPoint, serial: int) -> Transaction:
+    alice = key("alice")
+    change = make_output(BANK_A_DVT, COIN - 7, key_lock(alice.public_key))
+    body = build_body(Kind.BURN, [point], [change], reference=serial.to_bytes(4, "big"))
+    return build_transaction(body, chain_id_of(genesis()), [alice, key("bank-a")])
+
+
+def _emit(serial: int) -> Transaction:
+    bcb = key("bcb")
+    made = make_output(WHOLESALE, 500, key_lock(bcb.public_key))
+    body = build_body(Kind.EMISSION, (), [made], valid_until=1000, reference=b"emission %d" % serial)
+    return build_transaction(body, chain_id_of(genesis()), [bcb])
 
 
 def _wish(name: str, transaction: Transaction, is_valid: bool) -> Wish:
