@@ -6,13 +6,17 @@ The tests share one network and run in the order written. Each command waits unt
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
 from drexnode import client as rpc
+from drexnode.config import load_config
+from drexnode.keystore import read_plain_key
 from drexnode.wallet import wait_final
 from drexnode.wallet_accounts import key_of
 from drexnode.wallet_contracts import VAULT, Contract, write_contract
+from drexnode.wallet_orders import vote_draft
 from ledger.devnet import (
     BANK_A_DVT,
     BANK_A_ISPB,
@@ -21,14 +25,25 @@ from ledger.devnet import (
     BANK_B_ISPB,
     BANK_B_MET,
     BCB_ISPB,
+    STN_ISPB,
     reserve_condition,
 )
-from primitives.keys import PublicKey
+from ledger.payloads import VoteOperation
+from p2p.identity import peer_id_from_seed
+from primitives.keys import PublicKey, SigningKey
+from tests.drexnode.shell import alone
 from tests.network.desk import Desk
 from tests.network.net import network
 
 pytestmark = pytest.mark.network
 RECOVERY_DELAY_BLOCKS = 100
+
+
+class NamedKey(NamedTuple):
+    """A key and what it is called."""
+
+    name: str
+    key: SigningKey
 
 
 @pytest.fixture(scope="module")
@@ -130,26 +145,71 @@ def test_every_emission_by_its_issuer_alone(desk: Desk) -> None:
 
 def test_the_registry_by_bcb_and_each_participants_own_part_by_itself(desk: Desk) -> None:
     stranger, stn_key = "07" * 32, key_of(desk.account("stn")).public_key.hex()
-    orders, recovery = (desk.account(name).address for name in ("bcb-orders", "bcb-recovery"))
-    bcb, bank = "bcb-registry", "bank-a"
+    bank_key = key_of(desk.account("bank-a")).public_key.hex()
+    peer = peer_id_from_seed(b"\x07" * 32)
+    orders, recovery, settlement = (
+        desk.account(name).address for name in ("bcb-orders", "bcb-recovery", "bank-b")
+    )
+    bcb, bank, by_a = "bcb-registry", "bank-a", ("--author", BANK_A_ISPB)
     cells: list[tuple[tuple[str, ...], str, tuple[str, ...]]] = [
         (("wallet", "enable", BANK_A_ISPB, orders), bank, ("bank-b", "stn", "alice", "bcb")),
         (("wallet", "enable", BANK_A_ISPB, recovery), bcb, ("bank-b", "stn", "alice", "bcb-orders")),
         (("wallet", "disable", BANK_A_ISPB, orders, "--order", "d-1"), bank, ("bank-b", "stn", "alice", bcb)),
         (("wallet", "restore", BANK_A_ISPB, orders, "--order", "d-1"), bank, ()),
         (("lock", "add", BANK_B_ISPB, orders), "bank-b", (bank, "stn", "alice", "bcb")),
+        (("lock", "settle", BANK_B_ISPB, orders), "bank-b", (bank, "stn", "alice", "bcb")),
+        (("lock", "settle", BANK_B_ISPB, settlement), bcb, (bank, "stn", "alice", "bcb-orders")),
         (("lock", "remove", BANK_B_ISPB, orders), bcb, (bank, "stn", "alice", "bcb-orders")),
-        (("key", "rotate", "00394460", "own", "--key", stn_key), "stn", (bank, bcb, "alice")),
+        (("key", "rotate", STN_ISPB, "own", "--key", stn_key), "stn", (bank, bcb, "alice")),
         (("asset", "update", BANK_A_DVT, "--cap", "5000000.00"), bcb, (bank, "stn", "alice", "bcb")),
         (("participant", "update", BANK_B_ISPB, "Banco B"), bcb, (bank, "bank-b", "stn", "alice")),
         (("candidate", "add", stranger, BANK_B_ISPB), bcb, (bank, "bank-b", "stn", "alice")),
         (("candidate", "remove", stranger), bcb, (bank, "bank-b", "stn", "alice")),
+        (("node", "add", peer, "observer", BANK_A_ISPB), bcb, (bank, "bank-b", "stn", "alice", "bcb")),
+        (("node", "remove", peer), bcb, (bank, "bank-b", "stn", "alice", "bcb-orders")),
+        (("protocol", "2", "1000000"), bcb, (bank, "bank-b", "stn", "alice", "bcb", "bcb-orders")),
+        (("key", "recover", STN_ISPB, "own", "--key", bank_key), bcb, (bank, "stn", "alice", "bcb-recovery")),
+        (("key", "cancel", STN_ISPB, "own"), "stn", (bank, bcb, "alice", "bcb-recovery")),
+        (("pause", BANK_A_DVT, "--order", "p-2"), bank, ("bank-b", "stn", "alice", bcb)),
+        (("resume", BANK_A_DVT, "--order", "p-2", *by_a), bank, ("bank-b", "stn", "alice", bcb)),
     ]
     for act, may, may_not in cells:
         for by in may_not:
             assert desk.refused("registry", *act, "--by", by) == "TX_NOT_AUTHORISED", (act, by)
         old = desk.final("registry", *act, "--by", may)
         assert desk.verdict(desk.raw(old["txid"])) == "TX_REPLAYED"
+
+
+def test_everybody_else_does_nothing_but_transfer_what_is_theirs(desk: Desk) -> None:
+    """The table's empty cells for BCB's recovery, STN, a client and a validator's key; and its transfers."""
+    home = desk.net.devnet.node("validator-0").home
+    validator = NamedKey("validator-0", read_plain_key(load_config(home).validator_key_path))
+    strangers = [
+        NamedKey(name, key_of(desk.account(name))) for name in ("bcb-recovery", "stn", "alice", "bob")
+    ]
+    acts: list[tuple[str, ...]] = [
+        ("tx", "freeze", "bob", "1.00", "--asset", BANK_B_DVT, "--order", "x", "--as", BCB_ISPB, "--by"),
+        ("registry", "pause", BANK_B_DVT, "--order", "x", "--as", BANK_B_ISPB, "--by"),
+        ("registry", "participant", "update", BANK_B_ISPB, "B", "--as", BCB_ISPB, "--by"),
+    ]
+    wallet = desk.open()
+    for who in (*strangers, validator):
+        shell = alone(desk.url, desk.home, who.name, who.key)
+        shell.options = (*shell.options, *desk.options)
+        for act in acts:
+            assert shell.refused(*act, who.name) == "TX_NOT_AUTHORISED", (who.name, act)
+        emit = ("tx", "emit", who.name, "bank-a", "1.00", "--asset", "BRL")
+        assert shell.refused(*emit) == "TX_NOT_AUTHORISED", who.name
+        if who is not validator:
+            subject = desk.account("bcb").key
+            assert subject is not None
+            vote = vote_draft(wallet, who.key.public_key, subject.public_key, VoteOperation.ADD, 100)
+            assert desk.verdict(vote.signed(who.key).transaction.raw) == "TX_NOT_A_VALIDATOR", who.name
+    wallet.client.close()
+    desk.final("tx", "transfer", "bank-a", "stn", "2.00", "--asset", "BRL")
+    desk.final("tx", "transfer", "stn", "bcb", "1.00", "--asset", "BRL")
+    desk.final("tx", "transfer", "bcb", "bank-a", "1.00", "--asset", "BRL")
+    desk.final("tx", "transfer", "bob", "alice", "0.01", "--asset", BANK_A_DVT)
 
 
 def test_nobody_but_the_order_authority_and_bcb_takes_money_by_force(desk: Desk) -> None:
@@ -189,7 +249,16 @@ def test_the_emission_key_is_rotated_and_a_lost_one_replaced_after_the_delay(des
     recover = ("registry", "key", "recover", BCB_ISPB, "emission", "--key", bank_b, "--by")
     for by in ("bcb-registry", "bcb-orders", "bcb"):
         assert desk.refused(*recover, by) == "TX_NOT_AUTHORISED", by
+    first = desk.final(*recover, "bcb-recovery")
+    assert desk.refused(*recover, "bcb-recovery") == "TX_RECOVERY_PENDING"
+    cancel = ("registry", "key", "cancel", BCB_ISPB, "emission", "--by")
+    for by in ("bcb", "bcb-registry", "bcb-orders"):
+        assert desk.refused(*cancel, by) == "TX_NOT_AUTHORISED", by
+    desk.final(*cancel, "bank-a")
+    assert desk.refused(*cancel, "bank-a") == "TX_RECOVERY_MISSING"
+    assert desk.verdict(desk.raw(first["txid"])) == "TX_REPLAYED"
     begun = desk.final(*recover, "bcb-recovery")["height"]
+    assert desk.refused(*cancel, "bank-a") == "TX_NOT_CANCELLABLE"
     desk.final(*emit, "bank-a", "bank-a", "1.00")
     wallet, alice = desk.open(), desk.account("alice")
     dvt = wallet.asset(BANK_A_DVT)
