@@ -51,6 +51,8 @@ class KeysSection:
     watermark: str = _key(
         "signer/watermark", "Sign watermark; outside the data directory, never in a backup."
     )
+    signer: str = _key("local", "Who signs: local (this process), or unix:PATH of a drexnode signer run.")
+    passphrase_file: str = _key("", "File of mode 0600 with an encrypted validator key's passphrase.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,22 @@ class NodeConfig:
     def watermark_path(self) -> Path:
         """The sign watermark."""
         return self.path(self.keys.watermark)
+
+    @property
+    def votes_path(self) -> Path:
+        """The vote journal."""
+        return self.data_path / "votes"
+
+    @property
+    def signer_socket(self) -> Path | None:
+        """The socket of the signer process, or None when this process signs. Raises `ConfigError`."""
+        scheme, _, path = self.keys.signer.partition(":")
+        if self.keys.signer == "local":
+            return None
+        if scheme != "unix" or not path:
+            message = f"keys.signer is local or unix:PATH, not {self.keys.signer!r}"
+            raise ConfigError("CONFIG_BAD_VALUE", message, key="keys.signer")
+        return self.path(path)
 
     @property
     def cookie_path(self) -> Path:

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drexnode.config import CONFIG_FILE, ConfigError, NodeConfig, Value, render_file
-from drexnode.keystore import read_plain_key, write_plain_key
+from drexnode.keystore import (
+    KeyFailure,
+    public_key_in,
+    read_plain_key,
+    write_encrypted_key,
+    write_plain_key,
+)
 from ledger.genesis import chain_id_of, genesis_validators
 from ledger.genesis_json import document_from_json, document_to_json
 from ledger.genesis_records import GenesisDocument
@@ -78,14 +84,18 @@ def create_home(
     peer_seed: bytes,
     validator_seed: bytes | None,
     settings: Mapping[str, Value],
+    *,
+    passphrase: bytes | None = None,
+    awaits_key: bool = False,
 ) -> NewHome:
-    """Make a home. Raises `HomeError` HOME_EXISTS, and `KeyFailure` or `StorageFailure` for a file in the
-    way.
+    """Make a home. With a `passphrase` the validator's key is encrypted; a validator that `awaits_key` has
+    none until `signer import-state`. Raises `HomeError` HOME_EXISTS, and `KeyFailure` or `StorageFailure` for
+    a file in the way.
     """
     for taken in (home / CONFIG_FILE, home / GENESIS_FILE):
         if taken.exists():
             raise HomeError("HOME_EXISTS", f"{taken} exists; a home is never overwritten", path=str(taken))
-    if (role == "validator") != (validator_seed is not None):
+    if (role == "validator") != (validator_seed is not None or awaits_key):
         raise HomeError("HOME_BAD_ROLE", "a validator, and only a validator, has a validator key", role=role)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     (home / "data").mkdir(exist_ok=True, mode=0o700)
@@ -94,7 +104,11 @@ def create_home(
     validator_key = None
     if validator_seed is not None:
         validator_key = SigningKey(validator_seed).public_key
-        write_plain_key(home / "keys" / "validator.key", validator_seed)
+        path = home / "keys" / "validator.key"
+        if passphrase is None:
+            write_plain_key(path, validator_seed)
+        else:
+            write_encrypted_key(path, path.name, validator_seed, passphrase)
         create_watermark(home / "signer" / "watermark", chain_id, validator_key)
     write_genesis(home / GENESIS_FILE, document)
     (home / CONFIG_FILE).write_text(render_file({"node.role": role, **settings}), "utf-8")
@@ -113,8 +127,14 @@ def check_home(config: NodeConfig) -> dict[str, object]:
         "chain_id": chain_id_of(document).hex(),
         "peer_id": peer_id_from_seed(read_plain_key(config.peer_key_path).seed),
     }
-    if config.node.role == "validator":
-        key = read_plain_key(config.validator_key_path).public_key
+    if config.node.role == "validator" and config.signer_socket is not None:
+        facts["signer"] = str(config.signer_socket)
+    elif config.node.role == "validator":
+        if not config.validator_key_path.exists():
+            message = f"{config.validator_key_path} is missing: this home was made to receive a key"
+            hint = f"drexnode signer import-state FILE --home {config.home}"
+            raise HomeError("HOME_NO_KEY", message, path=str(config.validator_key_path), next=hint)
+        key = public_key_in(config.validator_key_path)
         facts["validator_key"] = key.hex()
         facts["in_genesis"] = key in genesis_validators(document)
         if not config.watermark_path.is_dir():
@@ -124,3 +144,19 @@ def check_home(config: NodeConfig) -> dict[str, object]:
             message = "keys.watermark lies inside node.data_dir; a restored backup would turn it back"
             raise HomeError("HOME_WATERMARK_PLACE", message, path=str(config.watermark_path))
     return facts
+
+
+def adopt_validator_key(config: NodeConfig, key: SigningKey, passphrase: bytes | None) -> None:
+    """Put a key that moved here into the home; one that lies there already must be the same. Raises
+    `KeyFailure` KEY_EXISTS.
+    """
+    path = config.validator_key_path
+    if path.exists():
+        if public_key_in(path) == key.public_key:
+            return
+        message = f"{path} holds another key; a home has one validator key for ever"
+        raise KeyFailure("KEY_EXISTS", message, path=str(path))
+    if passphrase is None:
+        write_plain_key(path, key.seed)
+    else:
+        write_encrypted_key(path, path.name, key.seed, passphrase)

@@ -45,7 +45,8 @@ from drexnode.recent_blocks import RecentBlocks
 from drexnode.recovery import disk_space, open_chain
 from drexnode.rpc.server import open_socket, serve_rpc, write_cookie
 from drexnode.serving import BlockServer
-from drexnode.signer import LocalSigner
+from drexnode.signer import NodeSigner, open_local_signer
+from drexnode.signer_remote import RemoteSigner
 from drexnode.sync import Synchroniser
 from drexnode.telemetry import get_logger
 from drexnode.validator_watch import ValidatorWatch
@@ -60,15 +61,15 @@ from p2p.host import open_host
 from p2p.transport import PeerEventKind, PeerId, Transport
 from primitives.keys import SigningKey, verify
 from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, SYNC_PATIENCE_MS
-from storage.signing_state import open_signing_state
 
 # Young objects, then collections of a younger generation, before a generation is collected.
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 _log = get_logger("node")
 
 
-async def run_node(config: NodeConfig) -> None:
-    """Run the node of `config` until cancelled.
+async def run_node(config: NodeConfig, validator_key: SigningKey | None = None) -> None:
+    """Run the node of `config` until cancelled. `validator_key` is the unlocked key of a validator that signs
+    in this process; without it the plain key file is read.
 
     Raises `ConfigError`, `StorageFailure` (halt, recover at the next start) and `InvariantViolation`.
     """
@@ -79,7 +80,7 @@ async def run_node(config: NodeConfig) -> None:
     finalizer = open_chain(config, document, metrics)
     peer_key = read_plain_key(config.peer_key_path)
     network = f"{document.name}-{finalizer.chain_id.hex()[:16]}"
-    signer = _open_signer(config, finalizer)
+    signer = _open_signer(config, finalizer, validator_key)
     _settle_collector()
     try:
         async with (
@@ -106,14 +107,15 @@ def _settle_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
-def _open_signer(config: NodeConfig, finalizer: Finalizer) -> LocalSigner | None:
+def _open_signer(
+    config: NodeConfig, finalizer: Finalizer, validator_key: SigningKey | None
+) -> NodeSigner | None:
     if config.node.role != "validator":
         return None
-    key = SigningKey(read_plain_key(config.validator_key_path).seed)
-    state = open_signing_state(
-        config.data_path / "votes", config.watermark_path, finalizer.chain_id, key.public_key
-    )
-    return LocalSigner(key, state)
+    if (path := config.signer_socket) is not None:
+        return RemoteSigner(path, finalizer.chain_id)
+    key = validator_key or read_plain_key(config.validator_key_path)
+    return open_local_signer(config, finalizer.chain_id, key)
 
 
 class Node:
@@ -125,7 +127,7 @@ class Node:
         finalizer: Finalizer,
         transport: Transport,
         verifier: Verifier,
-        signer: LocalSigner | None,
+        signer: NodeSigner | None,
         metrics: Metrics,
         *,
         now_ms: Callable[[], int] | None = None,
@@ -228,9 +230,10 @@ class Node:
             metrics=self._metrics,
             evidence=lambda: self._evidence.kept,
             override_missing=self._overrides.missing,
+            signer_fault=lambda: None if signer is None else signer.fault,
         )
 
-    def _make_driver(self, signer: LocalSigner) -> ConsensusDriver:
+    def _make_driver(self, signer: NodeSigner) -> ConsensusDriver:
         parameters = self._finalizer.genesis.parameters
         core = QbftCore(
             QbftConfig(

@@ -66,6 +66,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         metrics: Metrics,
         evidence: Callable[[], Sequence[Evidence]] = tuple,
         override_missing: Callable[[], DrexError | None] = lambda: None,
+        signer_fault: Callable[[], DrexError | None] = lambda: None,
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
@@ -81,6 +82,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         self._evidence = evidence
         self.maintenance = Maintenance(config, finalizer)
         self._override_missing = override_missing
+        self._signer_fault = signer_fault
         self._gauges = Gauges(
             metrics,
             transport=transport,
@@ -200,6 +202,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             reasons.append(Reason("SYNCING", message, data))
         if (missing := self._override_missing()) is not None:
             reasons.append(Reason(missing.code, missing.message, missing.data))
+        if (fault := self._signer_fault()) is not None:
+            reasons.append(Reason(fault.code, fault.message, fault.data))
         if not self._transport.peers() and not alone:
             reasons.append(Reason("NO_PEERS", "no peer is connected"))
         if self._config.node.role == "validator" and consensus.reachable < consensus.quorum:

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from consensus.inputs import Recovered
 from consensus.journal import VoteRecord
+from drexnode.config import NodeConfig
+from primitives.errors import DrexError
 from primitives.keys import PublicKey, Signature, SigningKey
-from storage.signing_state import Quarantine, RecoveredSigner, SigningState
+from storage.signing_state import Quarantine, RecoveredSigner, SigningState, open_signing_state
 
 
 class Signer(Protocol):
@@ -38,6 +40,31 @@ class Signer(Protocol):
         ...
 
 
+class NodeSigner(Signer, Protocol):
+    """A signer as the node owns it: `LocalSigner`, or `RemoteSigner` for one in another process."""
+
+    @property
+    def fault(self) -> DrexError | None:
+        """Why nothing is signed at present (SIGNER_UNREACHABLE), or None."""
+        ...
+
+    def recovered(self, lock_wtxids: tuple[bytes, ...] | None) -> Recovered | None:
+        """What the engine is told with its first height; None while in quarantine.
+
+        `lock_wtxids` is the stored list of the block that the recovered lock names, if any."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files or connection. Idempotent."""
+        ...
+
+
+def open_local_signer(config: NodeConfig, chain_id: bytes, key: SigningKey) -> LocalSigner:
+    """A home's journal and watermark, recovered, and its unlocked key. Blocking; raises `StorageFailure`."""
+    state = open_signing_state(config.votes_path, config.watermark_path, chain_id, key.public_key)
+    return LocalSigner(key, state)
+
+
 class LocalSigner:
     """The key in this process."""
 
@@ -52,6 +79,16 @@ class LocalSigner:
     @property
     def in_quarantine(self) -> bool:
         return self._state.in_quarantine
+
+    @property
+    def fault(self) -> DrexError | None:
+        """See `NodeSigner`: a key in this process is never out of reach."""
+        return None
+
+    @property
+    def last(self) -> VoteRecord | None:
+        """The last durable vote; None before the first and in quarantine."""
+        return self._state.last
 
     @property
     def recovery(self) -> RecoveredSigner | Quarantine:

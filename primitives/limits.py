@@ -294,3 +294,14 @@ MAX_MANIFEST_BYTES = 256 * MIB
 SNAPSHOT_ROWS_PER_PAUSE = 128  # rows read beside a running node before it may breathe: 0.2 ms
 SNAPSHOT_PAUSE_MS = 1
 RESTORE_ROWS_PER_BATCH = 20_000
+
+# --- the signer process (drexnode/signer_server.py, signer_remote.py)
+SIGNER_ANSWER_SECONDS = 5.0  # then the signer counts as gone
+SIGNER_BACKOFF_SECONDS = 1.0  # between two tries to reach it
+SIGNER_PATIENCE_SECONDS = 10.0  # a starting node waits for it
+SIGNER_CONNECTIONS = 16
+SIGNER_IDLE_SECONDS = 30.0  # of a connection that has not said HELLO
+SEGMENT_BYTES = 4 * MIB  # of blocks in one file of a backup
+MAX_SEGMENT_BYTES = 64 * MIB
+MAX_SEGMENT_BLOCKS = 16_384
+MAX_BACKUP_SEGMENTS = 1_000_000

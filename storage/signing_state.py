@@ -13,6 +13,7 @@ from pathlib import Path
 
 from consensus.journal import VoteRecord
 from primitives.errors import DrexError, InvariantViolation, StorageFailure
+from storage.retirement import Retirement
 from storage.vote_journal import (
     JOURNAL_VERSION,
     JournalContents,
@@ -155,6 +156,16 @@ class SigningState:
         floor = self.recovery.floor
         self._begin((floor,) if floor else (), floor)
 
+    def retire(self, heir: bytes) -> Retirement:
+        """Sign nothing any more, for good and durably: `heir` (a peer key) continues with what this key has
+        signed. Raises `SigningRefused` SIGN_QUARANTINED, and `StorageFailure`."""
+        if self._journal is None:
+            message = "how far this key has signed is not known: in quarantine; run the node until it is over"
+            raise SigningRefused("SIGN_QUARANTINED", message)
+        self._journal.close()
+        self._journal = None
+        return self._watermark.retire(heir)
+
     def close(self) -> None:
         """Close both files. Idempotent."""
         if self._journal is not None:
@@ -183,7 +194,8 @@ def open_signing_state(
 ) -> SigningState:
     """Open, recover, and bring both memories level; `.recovery` tells the outcome. Blocking.
 
-    Raises `StorageFailure`: WATERMARK_MISSING, WATERMARK_FOREIGN, JOURNAL_FOREIGN, STORAGE_LOCKED, ….
+    Raises `StorageFailure`: WATERMARK_MISSING, WATERMARK_FOREIGN, JOURNAL_FOREIGN, STORAGE_LOCKED,
+    SIGNER_RETIRED, ….
     """
     watermark = Watermark(watermark_directory, chain_id, public_key)
     try:

@@ -32,6 +32,14 @@ from storage.files import (
     write_failed,
     write_fully,
 )
+from storage.retirement import (
+    RETIREMENT_VERSION,
+    Retirement,
+    encode_retirement,
+    is_marked,
+    parse_retirement,
+    refuse_retired,
+)
 
 WATERMARK_VERSION = 1
 SLOT_FILES = ("slot-0", "slot-1")
@@ -54,9 +62,13 @@ class Slot(Record, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class WatermarkContents:
-    """Both slots as read; None for one that is missing, torn or damaged."""
+    """Both slots as read; None for one that is missing, torn or damaged.
+
+    `is_retired` when either slot ever was; `retirement` is the newest readable mark."""
 
     slots: tuple[Slot | None, Slot | None]
+    is_retired: bool = False
+    retirement: Retirement | None = None
 
     @property
     def newest(self) -> Slot | None:
@@ -114,11 +126,11 @@ def create_watermark(directory: Path, chain_id: bytes, public_key: bytes) -> Non
 
 def read_watermark(directory: Path) -> WatermarkContents:
     """Read both slots without changing them. Raises `StorageFailure` only when the file system does."""
-    first, second = (
-        parse_slot(read_bounded(directory / name, WATERMARK_SLOT_BYTES), side)
-        for side, name in enumerate(SLOT_FILES)
-    )
-    return WatermarkContents((first, second))
+    files = [read_bounded(directory / name, WATERMARK_SLOT_BYTES) for name in SLOT_FILES]
+    first, second = (parse_slot(data, side) for side, data in enumerate(files))
+    marks = [mark for data in files if (mark := parse_retirement(data)) is not None]
+    newest = max(marks, key=lambda mark: mark.sequence, default=None)
+    return WatermarkContents((first, second), any(map(is_marked, files)), newest)
 
 
 class Watermark:
@@ -126,7 +138,7 @@ class Watermark:
 
     def __init__(self, directory: Path, chain_id: bytes, public_key: bytes) -> None:
         """Take hold of the directory and read it; `contents` is what was found. Raises `StorageFailure`:
-        STORAGE_LOCKED, WATERMARK_MISSING (no directory: run `init`), WATERMARK_FOREIGN."""
+        STORAGE_LOCKED, WATERMARK_MISSING (no directory: run `init`), WATERMARK_FOREIGN, SIGNER_RETIRED."""
         self.directory = directory
         if not directory.is_dir():
             message = f"{directory} does not exist; `drexnode init` creates the sign watermark"
@@ -137,6 +149,8 @@ class Watermark:
         self._failed = False
         try:
             self.contents = read_watermark(directory)
+            if self.contents.is_retired:
+                raise refuse_retired(str(directory), self.contents.retirement)
             self._check_owner()
         except StorageFailure:
             self.close()
@@ -185,6 +199,21 @@ class Watermark:
         self._failed = False
         self._record = record
 
+    def retire(self, heir: bytes) -> Retirement:
+        """Put the mark of retirement in place of both slots, for good; it is durable when this returns, and
+        holds from the first slot on. Raises `StorageFailure`; then whether it is retired is seen by reading.
+        """
+        self._failed = True
+        self._close_slots()
+        record = None if self._record is None else self._record.without_attachment()
+        for _ in SLOT_FILES:
+            self._sequence += 1
+            mark = Retirement(
+                RETIREMENT_VERSION, self._chain_id, self._public_key, self._sequence, record, heir
+            )
+            replace_file(self.directory / SLOT_FILES[self._sequence % 2], encode_retirement(mark))
+        return mark
+
     def close(self) -> None:
         """Let go of the directory. Idempotent."""
         self._close_slots()
@@ -207,6 +236,11 @@ class Watermark:
             if slot and (slot.chain_id, slot.public_key) != (self._chain_id, self._public_key):
                 message = f"{self.directory} belongs to another chain or key ({slot.public_key.hex()})"
                 raise StorageFailure("WATERMARK_FOREIGN", message, path=str(self.directory))
+
+
+def write_slot(directory: Path, slot: Slot) -> None:
+    """Write one slot whole where its sequence puts it (an import writes both). Raises `StorageFailure`."""
+    _write_new_slot(directory / SLOT_FILES[slot.sequence % 2], slot)
 
 
 def _write_new_slot(path: Path, slot: Slot) -> None:

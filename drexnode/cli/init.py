@@ -9,6 +9,7 @@ import click
 
 from drexnode.cli.options import ExampleCommand, as_output
 from drexnode.cli.output import show_json, show_pairs
+from drexnode.cli.secrets import passphrase, with_passphrase
 from drexnode.config import ROLES, Value
 
 
@@ -26,6 +27,9 @@ from drexnode.config import ROLES, Value
 @click.option("--peer", "peers", multiple=True, metavar="ADDRESS", help="/ip4/…/tcp/…/p2p/…; repeatable.")
 @click.option("--validator-key", type=click.Path(path_type=Path), metavar="FILE", help="Seed to use; copied.")
 @click.option("--peer-key", type=click.Path(path_type=Path), metavar="FILE", help="Seed to use; copied.")
+@click.option("--encrypt", is_flag=True, help="Encrypt the validator's key with a passphrase.")
+@click.option("--await-key", is_flag=True, help="Validator without a key: one will move here.")
+@with_passphrase
 @as_output
 def command(
     home: Path,
@@ -37,6 +41,10 @@ def command(
     peers: tuple[str, ...],
     validator_key: Path | None,
     peer_key: Path | None,
+    encrypt: bool,
+    await_key: bool,
+    passphrase_file: Path | None,
+    passphrase_fd: int | None,
     as_json: bool,
 ) -> None:
     """Make a node's home: configuration, genesis, keys. Nothing that exists is overwritten.
@@ -48,8 +56,13 @@ def command(
 
     if validator_key is not None and role != "validator":
         raise click.UsageError("--validator-key is for --role validator")
+    if (encrypt or await_key) and role != "validator":
+        raise click.UsageError("--encrypt and --await-key are for --role validator")
+    if await_key and (encrypt or validator_key is not None):
+        raise click.UsageError("--await-key leaves the key out: it comes with signer import-state")
+    secret = passphrase(passphrase_file, passphrase_fd, confirm=True) if encrypt else None
     validator_seed = None
-    if role == "validator":
+    if role == "validator" and not await_key:
         validator_seed = read_plain_key(validator_key).seed if validator_key else secrets.token_bytes(32)
     peer_seed = read_plain_key(peer_key).seed if peer_key else secrets.token_bytes(32)
     settings: dict[str, Value] = {
@@ -58,7 +71,10 @@ def command(
         "p2p.peers": peers,
         "rpc.port": rpc_port,
     }
-    made = create_home(home, read_genesis(genesis), role, peer_seed, validator_seed, settings)
+    made = create_home(
+        home, read_genesis(genesis), role, peer_seed, validator_seed, settings,
+        passphrase=secret, awaits_key=await_key,
+    )  # fmt: skip
     facts = {
         "home": str(made.home),
         "role": made.role,
@@ -69,4 +85,6 @@ def command(
     if as_json:
         show_json(facts)
     else:
-        show_pairs([*facts.items(), ("next", f"drexnode start --home {home}")])
+        start = f"drexnode start --home {home}"
+        receive = f"on the old machine: drexnode signer export-state FILE --home OLD --heir {made.peer_id}"
+        show_pairs([*facts.items(), ("next", receive if await_key else start)])

@@ -37,9 +37,14 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Keys": {
         "keys": ("keys", "Encrypted keys: new, list, show, import, export, rotate."),
+        "signer": (
+            "signer",
+            "The validator's key in a process of its own, and moving it to another machine.",
+        ),
         "address-book": ("address_book", "Names for other people's addresses: add, list, remove."),
     },
     "Data": {
+        "backup": ("backup", "The chain, extended and signed: create, verify, restore."),
         "snapshot": ("snapshot", "The state at one height: create, verify, restore."),
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from drexnode.keystore import KeyFailure, read_secret
-from primitives.keys import SEED_BYTES
+from drexnode.config import NodeConfig
+from drexnode.keystore import KeyFailure, read_node_key, read_secret
+from primitives.keys import SEED_BYTES, SigningKey
 
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_SECRET_BYTES = 4096
@@ -55,6 +56,18 @@ def passphrase(file: Path | None, descriptor: int | None, *, confirm: bool = Fal
     if not secret:
         raise KeyFailure("KEY_NO_PASSPHRASE", "the passphrase is empty")
     return bytes(secret)
+
+
+def validator_key(config: NodeConfig, file: Path | None, descriptor: int | None) -> SigningKey:
+    """A home's validator key, plain or encrypted; the passphrase comes from the option, else from the file
+    that keys.passphrase_file names, else from a prompt. Raises `KeyFailure`."""
+
+    def ask() -> bytes:
+        named = config.keys.passphrase_file
+        source = config.path(named) if file is None and descriptor is None and named else file
+        return passphrase(source, descriptor)
+
+    return read_node_key(config.validator_key_path, ask)
 
 
 def _from_source(file: Path | None, descriptor: int | None) -> bytes | None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import click
 
 from drexnode.cli.options import ExampleCommand, a_home
-from drexnode.cli.output import CONFIGURATION, CORRUPT, FAILURE, OK, TRY_AGAIN
+from drexnode.cli.output import CONFIGURATION, CORRUPT, FAILURE, OK, TRY_AGAIN, UNSAFE
+from drexnode.cli.secrets import with_passphrase
 from drexnode.config import ConfigError, NodeConfig, load_config
+from primitives.keys import SigningKey
 
 OPEN_FILES = 65_536
 # What a restart can't mend; every other StorageFailure asks to try again.
@@ -27,6 +29,9 @@ _EXIT_OF_STORAGE = {
     "JOURNAL_FOREIGN": CONFIGURATION,
     "WATERMARK_FOREIGN": CONFIGURATION,
     "WATERMARK_MISSING": CONFIGURATION,
+    "SIGNER_FOREIGN": CONFIGURATION,
+    "SIGNER_RETIRED": UNSAFE,
+    "SIGNER_OLDER": UNSAFE,
 }
 
 
@@ -35,8 +40,15 @@ _EXIT_OF_STORAGE = {
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A configuration key; repeatable."
 )
+@with_passphrase
 @click.pass_context
-def command(ctx: click.Context, home: Path, settings: tuple[str, ...]) -> int:
+def command(
+    ctx: click.Context,
+    home: Path,
+    settings: tuple[str, ...],
+    passphrase_file: Path | None,
+    passphrase_fd: int | None,
+) -> int:
     """Run a node until it is stopped."""
     flags = {}
     for setting in settings:
@@ -44,19 +56,22 @@ def command(ctx: click.Context, home: Path, settings: tuple[str, ...]) -> int:
         if not separator:
             raise click.UsageError(f"--set wants KEY=VALUE, not {setting!r}", ctx)
         flags[name] = value
-    return run(load_config(home, flags))
+    return run(load_config(home, flags), passphrase_file, passphrase_fd)
 
 
-def run(config: NodeConfig) -> int:
-    """Check the home, set logs up, run the node; returns the exit code."""
+def run(config: NodeConfig, passphrase_file: Path | None = None, passphrase_fd: int | None = None) -> int:
+    """Check the home, unlock its key, set logs up, run the node; returns the exit code."""
+    from drexnode.cli.secrets import validator_key
     from drexnode.home import check_home
     from drexnode.telemetry import get_logger, setup_logging
 
     check_home(config)
+    signs_here = config.node.role == "validator" and config.signer_socket is None
+    key = validator_key(config, passphrase_file, passphrase_fd) if signs_here else None
     setup_logging(config.log.level, config.log.format, node=config.node.name)
     log = get_logger("start")
     _raise_open_files()
-    code = _run_until_stopped(config)
+    code = _run_until_stopped(config, key)
     log.info("node.stopped", exit_code=code)
     return code
 
@@ -71,14 +86,14 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _run_until_stopped(config: NodeConfig) -> int:
+def _run_until_stopped(config: NodeConfig, key: SigningKey | None) -> int:
     import trio
 
     from drexnode.telemetry import get_logger
 
     log = get_logger("start")
     try:
-        trio.run(_main, config)
+        trio.run(_main, config, key)
     except BaseException as error:
         failure, code = _cause(error), exit_code_of(error)
         if code == OK:
@@ -92,14 +107,14 @@ def _run_until_stopped(config: NodeConfig) -> int:
     return OK
 
 
-async def _main(config: NodeConfig) -> None:
+async def _main(config: NodeConfig, key: SigningKey | None) -> None:
     import trio
 
     from drexnode.node import run_node
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope, (signal.SIGTERM, signal.SIGINT))
-        await run_node(config)
+        await run_node(config, key)
         nursery.cancel_scope.cancel()
 
 
