@@ -13,12 +13,15 @@ from pathlib import Path
 
 import trio
 
+from drexnode.backups import backup_key
 from drexnode.config import NodeConfig
 from drexnode.finalizer import Finalizer
 from drexnode.rpc.api import JobStatus
 from drexnode.telemetry import get_logger
 from primitives.errors import DrexError
+from primitives.keys import verify
 from primitives.limits import SNAPSHOT_PAUSE_MS
+from storage.backup_writer import write_backup
 from storage.leveldb import Snapshot
 from storage.snapshot_writer import write_snapshot
 
@@ -68,6 +71,14 @@ class Maintenance:
         """Begin to write the state of the tip to `folder` (absolute, new). Raises `DrexError` (JOB_RUNNING,
         JOB_FOLDER)."""
         return self._begin("snapshot", folder, self._write_snapshot)
+
+    def backup(self, folder: str, *, new_base: bool) -> JobStatus:
+        """Begin to make or extend the backup in `folder` (absolute). Raises as `snapshot` does."""
+
+        def work(job: Job, view: Snapshot) -> int:
+            return self._write_backup(job, view, new_base)
+
+        return self._begin("backup", folder, work)
 
     def status(self) -> JobStatus:
         """How the last job stands."""
@@ -139,6 +150,21 @@ class Maintenance:
             view,
             self._finalizer.chain_id,
             job.folder,
+            progress=job.progress,
+            pause=job.pause,
+            floor_bytes=self._config.storage.free_floor_bytes,
+            stop=job.stop,
+        ).height
+
+    def _write_backup(self, job: Job, view: Snapshot, new_base: bool) -> int:
+        """In the thread."""
+        return write_backup(
+            view,
+            self._finalizer.chain_id,
+            job.folder,
+            backup_key(self._config),
+            verify,
+            new_base=new_base,
             progress=job.progress,
             pause=job.pause,
             floor_bytes=self._config.storage.free_floor_bytes,

@@ -28,6 +28,8 @@ NAMES = (
     "watermark.after_sync",
 )
 TOOL_NAMES = (  # of commands, which a running node does not pass
+    "backup.after_segment",
+    "backup.before_list",
     "restore.after_batch",
     "restore.before_rename",
     "snapshot.after_chunk",

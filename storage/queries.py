@@ -290,20 +290,12 @@ class ChainQueries:
         return decode_transaction(raw, self._chain_id)
 
     def _stored(self, reader: Reader, height: int, block: bytes) -> StoredBlock:
-        row = reader.get(content_key(height, block))
-        if row is None and height < self.pruned_below:
-            raise self._without_bodies(height)
-        if row is None:
+        stored = read_block(reader, height, block)
+        if stored is not None:
+            return stored
+        if reader.get(content_key(height, block)) is None and height >= self.pruned_below:
             raise damaged_row(f"the content row of block {height} is missing")
-        content = read_row(row, ContentRow, f"the content row of block {height}")
-        header = decode_header(bytes(content.header))
-        ids = content.wtxids
-        wtxids = tuple(ids[start : start + 32] for start in range(0, len(ids), 32))
-        start_key = bodies_key(height, block, 0)[:-4]
-        bodies = [raw for _, value in reader.scan(start_key, after(start_key)) for raw in unpack_chunk(value)]
-        if len(bodies) != len(wtxids):
-            raise self._without_bodies(height)
-        return StoredBlock(header, wtxids, tuple(bodies))
+        raise self._without_bodies(height)
 
     def _located(self, height: int, position: int) -> Located:
         header = self.header(height)
@@ -358,6 +350,21 @@ class ChainQueries:
         newest_first = prefix[:1] == HISTORY
         key = rows[limit - 1] if newest_first else rows[limit]  # a reverse scan ends before its stop key
         return height.to_bytes(8, "big") + key
+
+
+def read_block(reader: Reader, height: int, block: bytes) -> StoredBlock | None:
+    """A stored block; None when this reader has not all of it. Raises `StorageFailure` (STORAGE_CORRUPT)."""
+    row = reader.get(content_key(height, block))
+    if row is None:
+        return None
+    content = read_row(row, ContentRow, f"the content row of block {height}")
+    ids = content.wtxids
+    wtxids = tuple(ids[start : start + 32] for start in range(0, len(ids), 32))
+    start_key = bodies_key(height, block, 0)[:-4]
+    bodies = [raw for _, value in reader.scan(start_key, after(start_key)) for raw in unpack_chunk(value)]
+    if len(bodies) != len(wtxids):
+        return None
+    return StoredBlock(decode_header(bytes(content.header)), wtxids, tuple(bodies))
 
 
 def _bounded(limit: int) -> int:

@@ -316,6 +316,9 @@ class MaintenanceApi(Protocol):
     def snapshot(self, folder: str) -> JobStatus:
         """Begin to write the state of the tip to a new folder."""
 
+    def backup(self, folder: str, *, new_base: bool) -> JobStatus:
+        """Begin to make or extend the backup in a folder; `new_base` begins it anew from the tip's state."""
+
     def status(self) -> JobStatus:
         """How the last job stands."""
 

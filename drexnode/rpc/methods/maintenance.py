@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated, Any
 
 from drexnode.rpc.errors import invalid_params
-from drexnode.rpc.params import ParamType
+from drexnode.rpc.params import Flag, ParamType
 from drexnode.rpc.registry import Context, method
 
 MAX_PATH_CHARS = 4096
@@ -30,6 +30,17 @@ FolderPath = Annotated[str, ParamType(_path, {"type": "string", "description": "
 async def snapshot(context: Context, folder: FolderPath) -> dict[str, Any]:
     """Begin to write the state of the tip to a new folder on the node's machine; admin_job tells the end."""
     return dataclasses.asdict(context.api.maintenance.snapshot(folder))
+
+
+@method(
+    "admin_backup",
+    "{kind, state, folder, what, done, total, height, code, reason}",
+    admin=True,
+    example=("/var/backups/node", False),
+)
+async def backup(context: Context, folder: FolderPath, new_base: Flag = False) -> dict[str, Any]:
+    """Begin to make or extend the backup in a folder on the node's machine; admin_job tells the end."""
+    return dataclasses.asdict(context.api.maintenance.backup(folder, new_base=new_base))
 
 
 @method("admin_job", "{kind, state, folder, what, done, total, height, code, reason}", admin=True)
