@@ -9,11 +9,11 @@ from __future__ import annotations
 import click
 
 from drexnode.cli import registry_assets, registry_network
-from drexnode.cli.acting import acting
-from drexnode.cli.options import ExampleCommand, ExampleGroup
-from drexnode.cli.registry_act import act_by, credential_of, with_keys
-from drexnode.cli.tx_session import Delivery, Session, sending
+from drexnode.cli.options import ExampleGroup
+from drexnode.cli.registry_act import credential_of, lock_at, registry_act, with_keys
+from drexnode.cli.tx_session import Session
 from ledger.payloads import (
+    Act,
     CancelRecovery,
     Credential,
     RecoverCondition,
@@ -46,10 +46,10 @@ def participant() -> None:
     """Register and rename participants."""
 
 
-@participant.command(
+@registry_act(
+    participant,
     "add",
-    cls=ExampleCommand,
-    example="drexnode registry participant add 99990003 'Bank C' bank --key KEY --settlement ADDRESS "
+    "drexnode registry participant add 99990003 'Bank C' bank --key KEY --settlement ADDRESS "
     "--by bcb-registry",
 )
 @click.argument("ispb")
@@ -58,9 +58,8 @@ def participant() -> None:
 @with_keys
 @click.option("--settlement", metavar="WALLET", help="Its settlement lock; none for an indirect one.")
 @click.option("--sponsor", default="", metavar="ISPB", help="Through whom an indirect one settles.")
-@acting
-@sending
 def add(
+    session: Session,
     ispb: str,
     name: str,
     role: str,
@@ -68,31 +67,22 @@ def add(
     needed: int | None,
     settlement: str | None,
     sponsor: str,
-    by: str,
-    actor: str | None,
-    how: Delivery,
-) -> None:
+) -> Act:
     """Register a participant with the keys that speak for it."""
-    session = Session(how)
-    lock = b"" if settlement is None else session.wallet.lock(session.account(settlement).address)
+    lock = b"" if settlement is None else lock_at(session, settlement)
     condition = session.condition(keys, needed)
-    act = RegisterParticipant(ispb, name, Role[role.upper()], condition, lock, sponsor)
-    act_by(session, by, actor, act)
+    return RegisterParticipant(ispb, name, Role[role.upper()], condition, lock, sponsor)
 
 
-@participant.command(
-    "update",
-    cls=ExampleCommand,
-    example="drexnode registry participant update 99990001 'Banco A' --by bcb-registry",
+@registry_act(
+    participant, "update", "drexnode registry participant update 99990001 'Banco A' --by bcb-registry"
 )
 @click.argument("ispb")
 @click.argument("name")
 @click.option("--sponsor", default="", metavar="ISPB", help="Through whom it settles from now on.")
-@acting
-@sending
-def update(ispb: str, name: str, sponsor: str, by: str, actor: str | None, how: Delivery) -> None:
+def update(session: Session, ispb: str, name: str, sponsor: str) -> Act:
     """Change a participant's name and sponsor."""
-    act_by(Session(how), by, actor, UpdateParticipant(ispb, name, sponsor))
+    return UpdateParticipant(ispb, name, sponsor)
 
 
 # --- conditions
@@ -105,66 +95,34 @@ def key() -> None:
     """Replace the condition that speaks for a participant, or for one of BCB's authorities."""
 
 
-@key.command(
-    "rotate",
-    cls=ExampleCommand,
-    example="drexnode registry key rotate 00038166 emission --key NEWKEY --by bcb --wait",
+@registry_act(
+    key, "rotate", "drexnode registry key rotate 00038166 emission --key NEWKEY --by bcb --wait", own=True
 )
 @click.argument("ispb")
 @click.argument("whose", type=click.Choice(WHOSE))
 @with_keys
-@acting
-@sending
-def rotate(
-    ispb: str,
-    whose: str,
-    keys: tuple[str, ...],
-    needed: int | None,
-    by: str,
-    actor: str | None,
-    how: Delivery,
-) -> None:
+def rotate(session: Session, ispb: str, whose: str, keys: tuple[str, ...], needed: int | None) -> Act:
     """Replace a condition at once; the condition itself signs."""
-    session = Session(how)
-    act = RotateCondition(ispb, credential_of(whose), session.condition(keys, needed))
-    act_by(session, by, actor or ispb, act)
+    return RotateCondition(ispb, credential_of(whose), session.condition(keys, needed))
 
 
-@key.command(
-    "recover",
-    cls=ExampleCommand,
-    example="drexnode registry key recover 00038166 emission --key NEWKEY --by bcb-recovery",
+@registry_act(
+    key, "recover", "drexnode registry key recover 00038166 emission --key NEWKEY --by bcb-recovery"
 )
 @click.argument("ispb")
 @click.argument("whose", type=click.Choice(WHOSE))
 @with_keys
-@acting
-@sending
-def recover(
-    ispb: str,
-    whose: str,
-    keys: tuple[str, ...],
-    needed: int | None,
-    by: str,
-    actor: str | None,
-    how: Delivery,
-) -> None:
+def recover(session: Session, ispb: str, whose: str, keys: tuple[str, ...], needed: int | None) -> Act:
     """Replace a lost condition after the network's delay; the recovery signs."""
-    session = Session(how)
-    act = RecoverCondition(ispb, credential_of(whose), session.condition(keys, needed))
-    act_by(session, by, actor, act)
+    return RecoverCondition(ispb, credential_of(whose), session.condition(keys, needed))
 
 
-@key.command(
-    "cancel", cls=ExampleCommand, example="drexnode registry key cancel 00038166 emission --by bcb --wait"
-)
+@registry_act(key, "cancel", "drexnode registry key cancel 00038166 emission --by bcb --wait", own=True)
 @click.argument("ispb")
 @click.argument("whose", type=click.Choice(WHOSE))
-@acting
-@sending
-def cancel(ispb: str, whose: str, by: str, actor: str | None, how: Delivery) -> None:
+def cancel(session: Session, ispb: str, whose: str) -> Act:
     """Cancel a recovery that is pending: the first attempt alone can be."""
-    act_by(Session(how), by, actor or ispb, CancelRecovery(ispb, credential_of(whose)))
+    return CancelRecovery(ispb, credential_of(whose))
 
 
 # --- a participant's own locks
@@ -175,44 +133,28 @@ def lock() -> None:
     """A participant's own locks, which may hold wholesale money."""
 
 
-@lock.command("add", cls=ExampleCommand, example="drexnode registry lock add 99990001 ADDRESS --by bank-a")
+@registry_act(lock, "add", "drexnode registry lock add 99990001 ADDRESS --by bank-a")
 @click.argument("ispb")
 @click.argument("address")
-@acting
-@sending
-def lock_add(ispb: str, address: str, by: str, actor: str | None, how: Delivery) -> None:
+def lock_add(session: Session, ispb: str, address: str) -> Act:
     """Register a lock."""
-    session = Session(how)
-    act = RegisterLock(ispb, session.wallet.lock(session.account(address).address))
-    act_by(session, by, actor, act)
+    return RegisterLock(ispb, lock_at(session, address))
 
 
-@lock.command(
-    "remove", cls=ExampleCommand, example="drexnode registry lock remove 99990001 ADDRESS --by bank-a"
-)
+@registry_act(lock, "remove", "drexnode registry lock remove 99990001 ADDRESS --by bank-a")
 @click.argument("ispb")
 @click.argument("address")
-@acting
-@sending
-def lock_remove(ispb: str, address: str, by: str, actor: str | None, how: Delivery) -> None:
+def lock_remove(session: Session, ispb: str, address: str) -> Act:
     """Remove a lock that is neither settlement nor reserve nor disabled."""
-    session = Session(how)
-    act = RemoveLock(ispb, session.wallet.lock(session.account(address).address))
-    act_by(session, by, actor, act)
+    return RemoveLock(ispb, lock_at(session, address))
 
 
-@lock.command(
-    "settle", cls=ExampleCommand, example="drexnode registry lock settle 99990001 ADDRESS --by bank-a"
-)
+@registry_act(lock, "settle", "drexnode registry lock settle 99990001 ADDRESS --by bank-a")
 @click.argument("ispb")
 @click.argument("address")
-@acting
-@sending
-def lock_settle(ispb: str, address: str, by: str, actor: str | None, how: Delivery) -> None:
+def lock_settle(session: Session, ispb: str, address: str) -> Act:
     """Name the lock where a participant settles."""
-    session = Session(how)
-    act = SetSettlementLock(ispb, session.wallet.lock(session.account(address).address))
-    act_by(session, by, actor, act)
+    return SetSettlementLock(ispb, lock_at(session, address))
 
 
 for _subcommand in (

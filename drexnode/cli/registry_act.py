@@ -1,16 +1,22 @@
-"""What every act of the registry shares: keys of a condition, and the transaction that carries the act."""
+"""What every act of the registry shares: its command's options, keys of a condition, and the transaction.
+
+An act's command is a function from its own arguments to the act; `registry_act` adds who signs, for whom, and
+how the transaction is delivered.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from drexnode.cli.acting import actor_of
-from drexnode.cli.tx_session import Session
-from drexnode.wallet_orders import registry_draft
+from drexnode.cli.acting import acting, actor_of
+from drexnode.cli.options import ExampleCommand
+from drexnode.cli.tx_session import Delivery, Session, sending
+from drexnode.wallet_orders import acting_participant, registry_draft
 from ledger.payloads import Act, Credential
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +34,35 @@ def with_keys(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def registry_act(
+    group: click.Group | None, name: str, example: str, *, own: bool = False
+) -> Callable[[Callable[..., Act]], click.Command]:
+    """The command `name` (of `group`, or by itself) for the act that the decorated function makes.
+
+    The function takes the session and its own arguments. With `own` the participant that is named, `ispb`,
+    acts when no other is; an option `author` that is not given becomes who acts.
+    """
+
+    def decorate(make: Callable[..., Act]) -> click.Command:
+        @functools.wraps(make)
+        def run(by: str, actor: str | None, how: Delivery, **given: Any) -> None:
+            session = Session(how)
+            who = actor or (given["ispb"] if own else None)
+            if "author" in given and given["author"] is None:
+                given["author"] = who or acting_participant(session.wallet, session.account(by).address)
+            act_by(session, by, who, make(session, **given))
+
+        command = click.command if group is None else group.command
+        return command(name, cls=ExampleCommand, example=example)(acting(sending(run)))
+
+    return decorate
+
+
+def lock_at(session: Session, text: str) -> bytes:
+    """The lock of a wallet's name or an address. Raises `WalletError` WALLET_UNKNOWN."""
+    return session.wallet.lock(session.account(text).address)
 
 
 def credential_of(text: str) -> Credential:

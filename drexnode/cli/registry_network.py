@@ -5,11 +5,11 @@ from __future__ import annotations
 import base58
 import click
 
-from drexnode.cli.acting import acting
-from drexnode.cli.options import ExampleCommand, ExampleGroup
-from drexnode.cli.registry_act import act_by
-from drexnode.cli.tx_session import Delivery, Session, sending
+from drexnode.cli.options import ExampleGroup
+from drexnode.cli.registry_act import registry_act
+from drexnode.cli.tx_session import Session
 from ledger.payloads import (
+    Act,
     NodeRole,
     RegisterCandidate,
     RegisterNode,
@@ -43,43 +43,30 @@ def node() -> None:
     """Permitted peers."""
 
 
-@node.command(
-    "add",
-    cls=ExampleCommand,
-    example="drexnode registry node add 12D3KooW… observer 99990001 --by bcb-registry --wait",
-)
+@registry_act(node, "add", "drexnode registry node add 12D3KooW… observer 99990001 --by bcb-registry --wait")
 @click.argument("peer_id")
 @click.argument("role", type=click.Choice(NODE_ROLES))
 @click.argument("ispb")
 @click.option("--address", "addresses", multiple=True, metavar="MULTIADDR", help="Where it is reached.")
 @click.option("--validator-key", metavar="HEX", help="The key a validator votes with.")
-@acting
-@sending
 def add(
+    session: Session,
     peer_id: str,
     role: str,
     ispb: str,
     addresses: tuple[str, ...],
     validator_key: str | None,
-    by: str,
-    actor: str | None,
-    how: Delivery,
-) -> None:
+) -> Act:
     """Permit a peer, or change its entry."""
     key = b"" if validator_key is None else _key(validator_key)
-    act = RegisterNode(_peer_id(peer_id), NodeRole[role.upper()], ispb, addresses, key)
-    act_by(Session(how), by, actor, act)
+    return RegisterNode(_peer_id(peer_id), NodeRole[role.upper()], ispb, addresses, key)
 
 
-@node.command(
-    "remove", cls=ExampleCommand, example="drexnode registry node remove 12D3KooW… --by bcb-registry"
-)
+@registry_act(node, "remove", "drexnode registry node remove 12D3KooW… --by bcb-registry")
 @click.argument("peer_id")
-@acting
-@sending
-def remove(peer_id: str, by: str, actor: str | None, how: Delivery) -> None:
+def remove(session: Session, peer_id: str) -> Act:
     """Forbid a peer whose validator is not in the set."""
-    act_by(Session(how), by, actor, RemoveNode(_peer_id(peer_id)))
+    return RemoveNode(_peer_id(peer_id))
 
 
 @click.group(
@@ -89,38 +76,24 @@ def candidate() -> None:
     """Keys that validators may vote into the set."""
 
 
-@candidate.command(
-    "add",
-    cls=ExampleCommand,
-    example="drexnode registry candidate add KEY 99990001 --by bcb-registry --wait",
-)
+@registry_act(candidate, "add", "drexnode registry candidate add KEY 99990001 --by bcb-registry --wait")
 @click.argument("public_key")
 @click.argument("ispb")
-@acting
-@sending
-def candidate_add(public_key: str, ispb: str, by: str, actor: str | None, how: Delivery) -> None:
+def candidate_add(session: Session, public_key: str, ispb: str) -> Act:
     """Let validators vote a key in, run by a participant."""
-    act_by(Session(how), by, actor, RegisterCandidate(_key(public_key), ispb))
+    return RegisterCandidate(_key(public_key), ispb)
 
 
-@candidate.command(
-    "remove", cls=ExampleCommand, example="drexnode registry candidate remove KEY --by bcb-registry"
-)
+@registry_act(candidate, "remove", "drexnode registry candidate remove KEY --by bcb-registry")
 @click.argument("public_key")
-@acting
-@sending
-def candidate_remove(public_key: str, by: str, actor: str | None, how: Delivery) -> None:
+def candidate_remove(session: Session, public_key: str) -> Act:
     """Take a candidate back that is no validator."""
-    act_by(Session(how), by, actor, RemoveCandidate(_key(public_key)))
+    return RemoveCandidate(_key(public_key))
 
 
-@click.command(
-    "protocol", cls=ExampleCommand, example="drexnode registry protocol 2 500000 --by bcb-registry"
-)
+@registry_act(None, "protocol", "drexnode registry protocol 2 500000 --by bcb-registry")
 @click.argument("version", type=click.IntRange(1))
 @click.argument("height", type=click.IntRange(1))
-@acting
-@sending
-def protocol(version: int, height: int, by: str, actor: str | None, how: Delivery) -> None:
+def protocol(session: Session, version: int, height: int) -> Act:
     """Set the protocol version that holds from a height on."""
-    act_by(Session(how), by, actor, SetProtocol(version, height))
+    return SetProtocol(version, height)
