@@ -1,7 +1,8 @@
 """`drexnode tx htlc create|claim|refund` and `drexnode tx vault create|spend`: money under a condition.
 
 The contract file holds the condition, without which nobody can spend: it is written before the money moves.
-It holds no secret; a hash's secret lies in a file of its own, mode 0600.
+It holds no secret; a hash's secret lies in a file of its own, mode 0600, sealed by a passphrase as a key is
+(drexnode/keystore.py) unless `--open-secret` says otherwise. A secret from somebody else is read as hex.
 """
 
 from __future__ import annotations
@@ -14,8 +15,15 @@ import click
 from drexnode.cli.moments import parse_moment
 from drexnode.cli.options import ExampleCommand, ExampleGroup
 from drexnode.cli.output import CliError
+from drexnode.cli.secrets import passphrase
 from drexnode.cli.tx_session import Delivery, Session, sending
-from drexnode.keystore import read_secret, write_secret
+from drexnode.keystore import (
+    is_encrypted,
+    read_secret,
+    unlock_key,
+    write_encrypted_key,
+    write_secret,
+)
 from drexnode.wallet import Avoid
 from drexnode.wallet_contracts import (
     HTLC,
@@ -38,8 +46,10 @@ _NEW = click.Path(path_type=Path)
 _CONTRACT = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-def _secret(path: Path) -> bytes:
-    """The secret in a file: hex of 1 to 64 bytes. Raises `CliError` WALLET_SECRET, `KeyFailure`."""
+def _secret(path: Path, how: Delivery) -> bytes:
+    """The secret in a file: sealed, or hex of 1 to 64 bytes. Raises WALLET_SECRET, `KeyFailure`."""
+    if is_encrypted(path):
+        return bytes(unlock_key(path, passphrase(how.passphrase_file, how.passphrase_fd)).seed)
     try:
         secret = bytes.fromhex(read_secret(path).decode("ascii").strip())
     except ValueError:
@@ -50,13 +60,24 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
-def _digest(hash_: str | None, secret_file: Path | None) -> bytes:
+def _make_secret(path: Path, how: Delivery, *, is_open: bool) -> bytes:
+    """A new secret in a new file, sealed unless it is to be open. Raises `KeyFailure`."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    if is_open:
+        write_secret(path, secret.hex().encode() + b"\n")
+    else:
+        sealing = passphrase(how.passphrase_file, how.passphrase_fd, confirm=True)
+        write_encrypted_key(path, "secret", secret, sealing)
+    return secret
+
+
+def _digest(hash_: str | None, secret_file: Path | None, how: Delivery, *, is_open: bool) -> bytes:
     if (hash_ is None) == (secret_file is None):
         raise click.UsageError("name either --hash, or --secret-file for a secret of your own")
     if secret_file is not None:
-        if not secret_file.exists():
-            write_secret(secret_file, secrets.token_bytes(SECRET_BYTES).hex().encode() + b"\n")
-        return digest_of(_secret(secret_file))
+        if secret_file.exists():
+            return digest_of(_secret(secret_file, how))
+        return digest_of(_make_secret(secret_file, how, is_open=is_open))
     try:
         digest = bytes.fromhex(hash_ or "")
     except ValueError:
@@ -117,7 +138,12 @@ def htlc() -> None:
 @click.argument("amount")
 @click.option("--asset", help="The asset; not needed when the payer holds one alone.")
 @click.option("--hash", "hash_", metavar="HEX", help="SHA-256 of a secret that another party keeps.")
-@click.option("--secret-file", type=_NEW, metavar="FILE", help="A secret of your own; made when missing.")
+@click.option(
+    "--secret-file", type=_NEW, metavar="FILE", help="A secret of your own; made and sealed when missing."
+)
+@click.option(
+    "--open-secret", is_flag=True, help="Write a new secret open, to be read by whoever can read it."
+)
 @click.option("--refund-after", required=True, metavar="WHEN", help="24h, 30m, 7d, or 2026-12-01T10:00:00Z.")
 @click.option("--contract", required=True, type=_NEW, metavar="FILE", help="New file for the condition.")
 @sending
@@ -128,6 +154,7 @@ def htlc_create(
     asset: str | None,
     hash_: str | None,
     secret_file: Path | None,
+    open_secret: bool,
     refund_after: str,
     contract: Path,
     how: Delivery,
@@ -135,7 +162,7 @@ def htlc_create(
     """Put money under a hash and a time. TO is a wallet whose public key is here, or a key in hex."""
     moment = parse_moment(refund_after)
     session = Session(how)
-    digest = _digest(hash_, secret_file)
+    digest = _digest(hash_, secret_file, how, is_open=open_secret)
     keys = session.public_key(payee), session.public_key(payer)
     name = session.asset_of(session.account(payer), asset).asset
     made = Contract(HTLC, name, htlc_condition(digest, *keys, moment))
@@ -152,7 +179,7 @@ def htlc_create(
 @sending
 def htlc_claim(contract: Path, payee: str, secret_file: Path, to: str | None, how: Delivery) -> None:
     """Take the money with the secret, which everybody can read afterwards."""
-    secret, held = _secret(secret_file), read_contract(contract, HTLC)
+    secret, held = _secret(secret_file, how), read_contract(contract, HTLC)
     _unlock(Session(how), held, to or payee, None, (payee,), (secret,))
 
 

@@ -88,7 +88,7 @@ async def test_a_name_is_taken_wherever_an_address_is(path: Path, tmp_path: Path
         assert shell.held("carol", BANK_A_DVT) == "12.00"
         deal, secret = shell.file("deal"), shell.file("secret")
         create = ("tx", "htlc", "create", "alice", "carol", "1.00", "--refund-after", "24h")
-        shell.done(*create, "--contract", deal, "--secret-file", secret)
+        shell.done(*create, "--contract", deal, "--secret-file", secret, "--open-secret")
         vault = ("tx", "vault", "create", "alice", "1.00", "--key", "carol", "--key", "bob", "--needed", "2")
         shell.done(*vault, "--contract", shell.file("vault"))
         order = ("--asset", BANK_A_DVT, "--order", "o1", "--by", "bank-a")

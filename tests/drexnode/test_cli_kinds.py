@@ -16,6 +16,8 @@ import trio
 from drexnode.cli import output
 from drexnode.cli.moments import parse_moment
 from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BANK_B_DVT, BCB_ISPB
+from ledger.locks import digest_of
+from ledger.transaction import decode_transaction
 from primitives.keys import SigningKey
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving
@@ -101,7 +103,7 @@ async def test_hashed_time_locks_and_vaults(tmp_path: Path) -> None:
         deal, secret = shell.file("deal"), shell.file("secret")
         create = ("tx", "htlc", "create", "alice", "bob", "20.00", "--refund-after", "24h")
         assert shell.run(*create, "--contract", deal)[0] == output.USAGE
-        shell.done(*create, "--contract", deal, "--secret-file", secret)
+        shell.done(*create, "--contract", deal, "--secret-file", secret, "--open-secret")
         assert (tmp_path / "secret").stat().st_mode & 0o077 == 0
         assert shell.refused("tx", "htlc", "refund", deal, "alice") == "TX_LOCK_UNSATISFIED"
         other = tmp_path / "other"
@@ -230,3 +232,27 @@ def test_moments_are_from_now_or_of_the_calendar_with_a_zone() -> None:
     for text in ("", "tomorrow", "2026-12-01T10:00:00", "-5s", "1969-12-31T00:00:00Z", "9" * 30 + "s"):
         with pytest.raises(click.UsageError):
             parse_moment(text)
+
+
+async def test_a_secret_is_sealed_unless_it_is_asked_to_be_open(tmp_path: Path) -> None:
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        deal, secret, phrase = (tmp_path / name for name in ("deal", "secret", "phrase"))
+        for path, text in ((phrase, "right\n"), (tmp_path / "other", "wrong\n")):
+            path.write_text(text)
+            path.chmod(0o600)
+        terms = ("20.00", "--refund-after", "24h", "--contract", str(deal))
+        create = ("tx", "htlc", "create", "alice", "bob", *terms, "--secret-file", str(secret))
+        code, answer = shell.run(*create)
+        assert (code, answer["code"], secret.exists()) == (output.CONFIGURATION, "KEY_NO_PASSPHRASE", False)
+        made = shell.done(*create, "--passphrase-file", str(phrase))
+        digest = made["terms"].split(",")[0].removeprefix("hash ")
+        assert secret.stat().st_mode & 0o077 == 0
+        claim = ("tx", "htlc", "claim", str(deal), "bob", "--secret-file", str(secret), "--passphrase-file")
+        assert shell.run(*claim, str(tmp_path / "other"))[1]["code"] == "KEY_WRONG_PASSPHRASE"
+        txid = shell.done(*claim, str(phrase), "--wait")["txid"]
+        raw = shell.done("query", "tx", txid)["raw"]
+        shown = decode_transaction(bytes.fromhex(raw), chain.chain_id).witness.preimages
+        assert [digest_of(preimage).hex() for preimage in shown] == [digest]
+        assert shown[0].hex() not in secret.read_text()
+
+    await play(tmp_path, work)

@@ -146,7 +146,7 @@ def _exchange(
 def test_a_hashed_time_lock_is_claimed_and_another_refunded(desk: Desk) -> None:
     deal, secret = desk.file("deal"), desk.file("secret")
     create = ("tx", "htlc", "create", "alice", "bob", "20.00", "--asset", BANK_A_DVT)
-    desk.final(*create, "--contract", deal, "--secret-file", secret, "--refund-after", "1h")
+    desk.final(*create, "--contract", deal, "--secret-file", secret, "--open-secret", "--refund-after", "1h")
     assert desk.refused("tx", "htlc", "refund", deal, "alice") == "TX_LOCK_UNSATISFIED"
     assert (
         desk.refused("tx", "htlc", "claim", deal, "alice", "--secret-file", secret) == "TX_LOCK_UNSATISFIED"
