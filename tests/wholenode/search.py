@@ -151,8 +151,11 @@ def _map(chunks: Iterator[range], jobs: int) -> Iterator[Tally]:
 
 
 def hunt_mutant(name: str, first: int = 0) -> tuple[int, str] | None:
-    """Play the mutant's plots until a promise breaks: in how many schedules, and which; or None."""
+    """Play the mutant's plots until a promise breaks: in how many schedules, and which; or None.
+
+    Raises when a promise breaks without the mutant: then a find would say nothing about it."""
     mutant = mutants.MUTANTS[name]
+    run_schedule(first, mutant.plots[0])
     with mutant.patch():
         for number in range(mutant.within):
             try:
