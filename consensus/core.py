@@ -46,6 +46,7 @@ from primitives.certificate import CommitCertificate, vote_domain
 from primitives.errors import DecodeError, InvariantViolation
 
 _NOBODY_AHEAD = (0, PeerId(""))
+_ENDED_BY_A_HEIGHT = tuple(kind for kind in TimerKind if kind is not TimerKind.LAGGARD)
 
 
 class QbftCore:
@@ -124,9 +125,8 @@ class QbftCore:
         if event.parent_certificate is not None:
             knows_set = event.parent.validators_hash == event.validators.hash
             self._history.add(event.parent, event.parent_certificate, verifier if knows_set else None)
-        for kind in TimerKind:
-            if kind is not TimerKind.LAGGARD:
-                self._timers.stop(kind)
+        for kind in _ENDED_BY_A_HEIGHT:
+            self._timers.stop(kind)
         self._gate.forget_pending()
         self._is_decision_noted = False
         if self._ahead[0] <= event.height:

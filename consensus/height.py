@@ -54,6 +54,7 @@ HEIGHT_TIMERS = (
     TimerKind.REVALIDATE,
 )
 _HEIGHT_TIMER_SET = frozenset(HEIGHT_TIMERS)
+_ROUND_TIMERS = (TimerKind.ROUND, TimerKind.RESEND, TimerKind.REVALIDATE)
 
 
 class HeightSetting(msgspec.Struct, frozen=True, gc=False):
@@ -228,7 +229,7 @@ class HeightMachine:
     def enter_round(self, round: int) -> None:
         """Be in a higher round; what belonged to the old one is over, the lock and COMMITs stay."""
         self._end_wait()
-        for kind in (TimerKind.ROUND, TimerKind.RESEND, TimerKind.REVALIDATE):
+        for kind in _ROUND_TIMERS:
             self.timers.stop(kind)
         self.round = round
         self.proposals.enter_round()

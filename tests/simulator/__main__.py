@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 import traceback
+from pathlib import Path
 
 from tests.simulator import mutants
 from tests.simulator.schedules import KINDS, RARE_KINDS, run_schedule
@@ -42,8 +44,10 @@ def replay(seed: int, kind: str | None) -> int:
 
 
 def run_search(options: argparse.Namespace) -> int:
-    """Many seeds; prints how to replay each violation."""
-    print(f"from seed {options.first}  commit {commit()}")
+    """Many seeds; prints how to replay each violation, and a summary as JSON."""
+    first, state = options.from_seed, commit()
+    minutes = options.minutes if options.minutes or options.schedules else 1.0
+    print(f"from seed {first}  commit {state}")
     started, shown = time.monotonic(), 0.0
 
     def progress(tally: Tally) -> None:
@@ -51,14 +55,22 @@ def run_search(options: argparse.Namespace) -> int:
         if time.monotonic() - shown > (0.5 if sys.stderr.isatty() else 10):
             shown = time.monotonic()
             end = "" if sys.stderr.isatty() else "\n"
-            print(f"\r{shown - started:5.0f} s  {tally.line()}", end=end, file=sys.stderr, flush=True)
+            share = f" of {options.schedules:,}" if options.schedules else ""
+            line = f"{shown - started:5.0f} s{share}  {tally.line()}"
+            print(f"\r{line}", end=end, file=sys.stderr, flush=True)
 
-    total = search(options.minutes, options.count, options.first, options.cores, progress)
+    total = search(first, minutes=minutes, schedules=options.schedules, jobs=options.jobs, progress=progress)
     print(f"\n{total.line()}")
-    for kind, count in sorted(total.kinds.items()):
-        print(f"  {count:8,}  {kind}")
+    following = first + total.schedules
+    seconds = round(time.monotonic() - started, 1)
+    span = {"commit": state, "from_seed": first, "next_seed": following, "wall_seconds": seconds}
+    summary = json.dumps(span | total.summary(), indent=2)
+    print(summary)
+    if options.json is not None:
+        options.json.write_text(summary + "\n")
     for seed, name, text in total.found[:20]:
         print(f"VIOLATION  {name}: {text}\n  make sim SEED={seed}")
+    print(f"continue with --from-seed {following}")
     return 1 if total.found else 0
 
 
@@ -95,10 +107,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command")
     searching = commands.add_parser("search", help="run as many schedules as there is time for")
-    searching.add_argument("--minutes", type=float, default=1.0)
-    searching.add_argument("--count", type=int, help="stop after so many schedules")
-    searching.add_argument("--first", type=int, default=0, help="the first seed")
-    searching.add_argument("--cores", type=int, help="processes; by default all cores")
+    searching.add_argument("--minutes", type=float, help="stop after so long; 1 if nothing is said")
+    searching.add_argument("--schedules", type=int, help="stop after so many")
+    searching.add_argument("--from-seed", type=int, default=0, help="the first seed")
+    searching.add_argument("--jobs", type=int, help="processes; by default one a core")
+    searching.add_argument("--json", type=Path, help="write the summary there, too")
     hunting = commands.add_parser("mutants", help="find every seeded fault")
     hunting.add_argument("names", nargs="*")
     twinning = commands.add_parser("twins", help="one key on two machines, all splits of four rounds")

@@ -70,6 +70,7 @@ from tests.simulator.world import World
 STATUS_PERIOD_MS = 700
 FETCH_PERIOD_MS = 30
 SKEW_BOUND_MS = 500
+_PEER_NAMES = tuple(PeerId(str(number)) for number in range(2 * chain.MAX_NODES))
 
 
 @dataclass
@@ -204,6 +205,13 @@ class Node:
         self.crash(restart=False)
         self.is_dead = True
 
+    def release(self) -> None:
+        """The schedule is over: cut the rings that would keep engine and node until a collection."""
+        machine = self.core._machine if self.core is not None else None
+        if machine is not None:
+            vars(machine).clear()
+        vars(self).clear()
+
     def _later(self, delay: int, action: Callable[..., None], *arguments: Any) -> None:
         self.world.after(delay, self._if_alive, self.life, action, arguments)
 
@@ -216,13 +224,13 @@ class Node:
     @staticmethod
     def peer_name(number: int) -> PeerId:
         """How nodes are called on the wire."""
-        return PeerId(str(number))
+        return _PEER_NAMES[number]
 
     def receive(self, source: int, data: bytes) -> None:
         """A message arrives."""
         if self.core is not None:
             self.world.note(self.number, data)
-            self.feed(MessageReceived(PeerId(str(source)), data))
+            self.feed(MessageReceived(_PEER_NAMES[source], data))
 
     def feed(self, event: Input) -> None:
         """One input to the engine, its effects carried out in order."""
@@ -240,10 +248,7 @@ class Node:
 
     def broadcast(self, data: bytes) -> None:
         """Send to every other node."""
-        send, number = self.world.send, self.number
-        for target in range(len(self.world.nodes)):
-            if target != number:
-                send(number, target, data)
+        self.world.broadcast(self.number, data)
 
     def _on_send_to(self, effect: SendTo) -> None:
         if effect.peer.isdigit():
@@ -453,7 +458,10 @@ class Node:
         order = chain.proposer_order(validators, parent.proposer)
         if recovered is None:
             self.disk.rotate()
+        over = self.core._machine if self.core is not None else None
         self.feed(StartHeight(height, parent, certificate, validators, order, bool(self.pool), recovered))
+        if over is not None and self.core is not None and self.core._machine is not over:
+            vars(over).clear()  # a ring of objects that nobody refers to: freed now, not by a collection
         offered = self._offered.pop(height, None)
         if offered is not None:
             self.feed(BlockSynced(PeerId("sync"), *offered))
@@ -485,7 +493,7 @@ class Node:
         for node in self.world.nodes:
             if node is self or (effect.recipient is not None and node.key != effect.recipient):
                 continue
-            if self.world.can_talk(self.number, node.number):
+            if self.world.can_talk(self.number, node.number) and not self.pool.keys() <= node.bodies:
                 self.world.after(self.world.network.max_delay, node.add_transactions, tuple(self.pool))
 
     def add_transactions(self, wtxids: tuple[bytes, ...]) -> None:

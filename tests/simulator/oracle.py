@@ -3,12 +3,14 @@
 Agreement: one block a height. Validity: each decided block follows its parent. Certificates: a quorum of
 distinct members of the height's set, each of whom really signed that COMMIT. No double signing, across
 restarts, by an honest validator. Durability: a signature is made only when journal and watermark hold it.
+Liveness: after the world has healed every honest decision takes at most f + 2 rounds.
 Hashes and encodings are computed here with `hashlib` and `msgpack`, quorums by counting.
 """
 
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -20,8 +22,12 @@ class Violation(AssertionError):
 
 def tagged(tag: str, data: bytes) -> bytes:
     """SHA256(SHA256(tag) || SHA256(tag) || data)."""
-    prefix = hashlib.sha256(tag.encode()).digest()
-    return hashlib.sha256(prefix + prefix + data).digest()
+    return hashlib.sha256(_prefix(tag) + data).digest()
+
+
+@cache
+def _prefix(tag: str) -> bytes:
+    return hashlib.sha256(tag.encode()).digest() * 2
 
 
 def packed(values: list[Any]) -> bytes:
@@ -36,7 +42,9 @@ class Oracle:
         self.chain_id = chain_id
         self.villains = villains  # nodes whose double signing is part of the plot
         self.decided: dict[int, bytes] = {}
-        self.rounds: dict[int, int] = {}
+        self.healed_at: tuple[int, int] | None = None  # the height under way, its highest honest round
+        self.allowed_rounds = 0
+        self.rounds_taken: dict[int, int] = {}  # after healing: by height, the most an honest node took
         self.signed: dict[tuple[bytes, int, int, int], bytes] = {}
         self.last: dict[bytes, tuple[int, int, int]] = {}  # the last position of each honest key
         self.signatures: set[tuple[bytes, bytes]] = set()  # key, payload: everything ever signed
@@ -78,12 +86,27 @@ class Oracle:
             raise Violation(f"agreement: node {node} decides another block at height {height}")
         if height > 1 and self.decided.get(height - 1) not in (None, block["fields"][2]):
             raise Violation(f"validity: block {height} does not follow block {height - 1}")
-        self.rounds.setdefault(height, certificate["round"])
+        self._check_rounds(node, height, certificate["round"])
         seals = certificate["seals"]
         mark = hashlib.sha256(identity + b"%d" % certificate["round"] + bytes(i for i, _ in seals)).digest()
         if mark not in self.checked:
             self._check_certificate(height, identity, certificate, members)
             self.checked.add(mark)
+
+    def heal(self, height: int, highest_round: int, faulty: int) -> None:
+        """From now on decisions are due: at `height` within f + 2 rounds of the highest honest one, above it
+        within f + 2 of round 0."""
+        self.healed_at = (height, highest_round)
+        self.allowed_rounds = faulty + 2
+
+    def _check_rounds(self, node: int, height: int, round: int) -> None:
+        if self.healed_at is None or height < self.healed_at[0]:
+            return
+        start = self.healed_at[1] if height == self.healed_at[0] else 0
+        taken = max(0, round - start)
+        self.rounds_taken[height] = max(taken, self.rounds_taken.get(height, 0))
+        if taken > self.allowed_rounds:
+            raise Violation(f"liveness: node {node} decides {height} in round {round}, {start} at healing")
 
     def _check_certificate(
         self, height: int, identity: bytes, certificate: dict[str, Any], members: list[bytes]

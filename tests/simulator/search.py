@@ -6,14 +6,18 @@ import gc
 import itertools
 import multiprocessing
 import os
+import signal
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.simulator import mutants
+from tests.simulator.memo import remembered
 from tests.simulator.oracle import Violation
-from tests.simulator.schedules import KINDS, run_schedule
+from tests.simulator.schedules import KINDS, Result, run_schedule
 from tests.simulator.twins import all_partitions, fork_with_too_many_twins, run_twins
 
 CHUNK = 50
@@ -28,7 +32,9 @@ class Tally:
     steps: int = 0
     heights: int = 0
     cpu_seconds: float = 0.0
-    kinds: dict[str, int] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
+    rounds_after_healing: Counter[int] = field(default_factory=Counter)
+    rounds_of_later_heights: Counter[int] = field(default_factory=Counter)
     found: list[Found] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
@@ -38,26 +44,63 @@ class Tally:
         self.heights += other.heights
         self.cpu_seconds += other.cpu_seconds
         self.found += other.found
-        for kind, count in other.kinds.items():
-            self.kinds[kind] = self.kinds.get(kind, 0) + count
+        self.kinds += other.kinds
+        self.rounds_after_healing += other.rounds_after_healing
+        self.rounds_of_later_heights += other.rounds_of_later_heights
+
+    def note(self, result: Result) -> None:
+        """Count one schedule that broke nothing."""
+        self.steps += result.steps
+        self.heights += result.heights
+        self.kinds[result.kind] += 1
+        self.rounds_after_healing[result.rounds_after_healing] += 1
+        self.rounds_of_later_heights[result.rounds_of_later_heights] += 1
+
+    @property
+    def a_minute_a_core(self) -> float:
+        """Schedules in a minute of one core's time."""
+        return 60 * self.schedules / max(self.cpu_seconds, 1e-9)
+
+    @property
+    def steps_a_second(self) -> float:
+        """Inputs given to engines in a second of one core's time."""
+        return self.steps / max(self.cpu_seconds, 1e-9)
 
     def line(self) -> str:
         """One line for people."""
-        cpu = max(self.cpu_seconds, 1e-9)
         return (
             f"{self.schedules:,} schedules, {self.heights / max(self.schedules, 1):.1f} heights each, "
-            f"{60 * self.schedules / cpu:,.0f} a minute a core, {self.steps / cpu:,.0f} steps/s, "
+            f"{self.a_minute_a_core:,.0f} a minute a core, {self.steps_a_second:,.0f} steps/s, "
+            f"{max(self.rounds_after_healing, default=0)} rounds at most after healing, "
             f"{len(self.found)} violations"
         )
 
+    def summary(self) -> dict[str, Any]:
+        """All of it for machines; rounds are histograms: rounds taken -> schedules."""
+        return {
+            "schedules": self.schedules,
+            "heights": self.heights,
+            "steps": self.steps,
+            "cpu_seconds": round(self.cpu_seconds, 1),
+            "schedules_per_minute_per_core": round(self.a_minute_a_core),
+            "steps_per_second": round(self.steps_a_second),
+            "rounds_after_healing": dict(sorted(self.rounds_after_healing.items())),
+            "rounds_of_later_heights": dict(sorted(self.rounds_of_later_heights.items())),
+            "kinds": dict(sorted(self.kinds.items())),
+            "violations": [
+                {"seed": seed, "error": name, "message": text} for seed, name, text in sorted(self.found)
+            ],
+        }
 
-def run_chunk(first: int) -> Tally:
-    """The schedules of `CHUNK` seeds. Garbage is collected between them, which saves a tenth of the time."""
+
+def run_chunk(first: int, count: int = CHUNK) -> Tally:
+    """The schedules of `count` seeds. Garbage is collected between chunks only."""
     tally, started = Tally(), time.process_time()
     collects = gc.isenabled()
     gc.disable()
     try:
-        _run_seeds(first, tally)
+        with remembered():
+            _run_seeds(range(first, first + count), tally)
     finally:
         if collects:
             gc.enable()
@@ -66,34 +109,39 @@ def run_chunk(first: int) -> Tally:
     return tally
 
 
-def _run_seeds(first: int, tally: Tally) -> None:
-    for seed in range(first, first + CHUNK):
+def _run_seeds(seeds: range, tally: Tally) -> None:
+    for seed in seeds:
         tally.schedules += 1
         try:
-            result = run_schedule(seed)
+            tally.note(run_schedule(seed))
         except Exception as error:  # any exception is a find, whatever its kind
             tally.found.append((seed, type(error).__name__, str(error)))
-            continue
-        tally.steps += result.steps
-        tally.heights += result.heights
-        tally.kinds[result.kind] = tally.kinds.get(result.kind, 0) + 1
 
 
 def search(
-    minutes: float, count: int | None, first: int, cores: int | None, progress: Callable[[Tally], None]
+    first: int,
+    *,
+    minutes: float | None = None,
+    schedules: int | None = None,
+    jobs: int | None = None,
+    progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
-    """Run seeds from `first` on until time or count is used up; `progress` is called after each chunk."""
-    total, end = Tally(), time.monotonic() + 60 * minutes
+    """Run seeds from `first` on until time or number is used up; `progress` is called after each chunk.
 
-    def chunks() -> Iterator[int]:
-        last = None if count is None else first + count
+    Chunks count in the order of their seeds: what was run is always `first` … `first + tally.schedules - 1`,
+    so a search that was stopped is continued at the next seed."""
+    total, started = Tally(), time.monotonic()
+
+    def chunks() -> Iterator[tuple[int, int]]:
+        last = None if schedules is None else first + schedules
         for start in itertools.count(first, CHUNK):
-            if time.monotonic() >= end or (last is not None and start >= last):
+            is_late = minutes is not None and time.monotonic() - started >= 60 * minutes
+            if is_late or (last is not None and start >= last):
                 return
-            yield start
+            yield start, CHUNK if last is None else min(CHUNK, last - start)
 
     try:
-        with workers(cores) as run:
+        with workers(jobs) as run:
             for tally in run(run_chunk, chunks()):
                 total.add(tally)
                 progress(total)
@@ -102,22 +150,32 @@ def search(
     return total
 
 
+def _ignore_interrupts() -> None:
+    """Ctrl-C ends the search by the parent alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
-def workers(cores: int | None) -> Iterator[Callable[..., Iterator[Tally]]]:
-    """A map over processes that takes its next argument only when a process is free; in line for one core."""
-    cores = cores or len(os.sched_getaffinity(0))
-    if cores == 1:
-        yield map
-        return
-    with multiprocessing.get_context("fork").Pool(cores) as pool:
+def workers(jobs: int | None) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A starmap over processes that takes its next arguments only when a process is free; in line for one."""
+    jobs = jobs or len(os.sched_getaffinity(0))
+    gc.collect()
+    gc.freeze()  # modules are not looked through again by each chunk's collection, nor copied by it
+    try:
+        if jobs == 1:
+            yield itertools.starmap
+            return
+        with multiprocessing.get_context("fork").Pool(jobs, _ignore_interrupts) as pool:
 
-        def run(function: Callable[[int], Tally], arguments: Iterator[int]) -> Iterator[Tally]:
-            pending = [pool.apply_async(function, (a,)) for a in itertools.islice(arguments, 2 * cores)]
-            while pending:
-                yield pending.pop(0).get()
-                pending += [pool.apply_async(function, (a,)) for a in itertools.islice(arguments, 1)]
+            def run(function: Callable[..., Any], arguments: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+                pending = deque(pool.apply_async(function, a) for a in itertools.islice(arguments, 2 * jobs))
+                while pending:
+                    yield pending.popleft().get()
+                    pending += [pool.apply_async(function, a) for a in itertools.islice(arguments, 1)]
 
-        yield run
+            yield run
+    finally:
+        gc.unfreeze()
 
 
 # --- what must be found

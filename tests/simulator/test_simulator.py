@@ -9,8 +9,17 @@ import sys
 import pytest
 
 from tests.simulator import chain, mutants
+from tests.simulator.memo import remembered
+from tests.simulator.oracle import Oracle, Violation
 from tests.simulator.schedules import KINDS, prepare, run_schedule
-from tests.simulator.search import CHUNK, fork_of_too_many_twins, hunt_mutant, run_chunk, run_twin_plans
+from tests.simulator.search import (
+    CHUNK,
+    fork_of_too_many_twins,
+    hunt_mutant,
+    run_chunk,
+    run_twin_plans,
+    search,
+)
 from tests.simulator.stage import make_stage
 from tests.simulator.villains import EquivocatingProposer
 
@@ -61,6 +70,36 @@ def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:
     assert first[0].startswith("seed 17  commit ")
     assert first[-1].startswith("trace ")
     assert first == replay("2")
+
+
+@pytest.mark.parametrize("seed", [5, 17, 23])
+def test_remembering_pure_functions_changes_no_trace(seed: int) -> None:
+    plain = run_schedule(seed)
+    with remembered():
+        assert run_schedule(seed) == plain
+
+
+def test_a_stopped_search_goes_on_at_the_next_seed() -> None:
+    whole = search(900, schedules=60, jobs=2).summary()
+    first, second = search(900, schedules=25, jobs=1), search(925, schedules=35, jobs=2)
+    first.add(second)
+    timings = {"cpu_seconds", "schedules_per_minute_per_core", "steps_per_second"}
+    assert {k: v for k, v in first.summary().items() if k not in timings} == {
+        k: v for k, v in whole.items() if k not in timings
+    }
+    assert whole["schedules"] == 60
+    assert sum(whole["rounds_after_healing"].values()) == 60
+
+
+def test_a_decision_that_takes_too_many_rounds_after_healing_is_a_violation() -> None:
+    oracle = Oracle(chain.CHAIN_ID)
+    oracle.heal(7, highest_round=5, faulty=1)
+    oracle._check_rounds(0, 7, 8)
+    oracle._check_rounds(1, 8, 3)
+    for height, round in ((7, 9), (8, 4)):
+        with pytest.raises(Violation, match="liveness"):
+            oracle._check_rounds(2, height, round)
+    assert oracle.rounds_taken[8] == 4
 
 
 def test_different_seeds_give_different_traces() -> None:

@@ -86,6 +86,23 @@ class World:
                 delay += int(source_random() * network.straggle_delay)
             self.after(delay, self._arrive, source, target, data)
 
+    def broadcast(self, source: int, data: bytes) -> None:
+        """Carry bytes to every other node: as `send` does, without asking again what goes wrong."""
+        network = self.network
+        if network.is_lost is not None or network.loss or network.duplication or network.straggle:
+            for target in range(len(self.nodes)):
+                if target != source:
+                    self.send(source, target, data)
+            return
+        blocked, chance, arrive, first = network.blocked, self.random.random, self._arrive, network.min_delay
+        spread, sequence, base = network.max_delay - first + 1, self._sequence, self.now + first
+        for target in range(len(self.nodes)):
+            if target != source and (source, target) not in blocked:
+                sequence += 1
+                event = (base + int(chance() * spread), sequence, arrive, (source, target, data))
+                heapq.heappush(self._events, event)
+        self._sequence = sequence
+
     def _arrive(self, source: int, target: int, data: bytes) -> None:
         if self.network.blocked and (source, target) in self.network.blocked:
             return
@@ -99,6 +116,13 @@ class World:
     def note(self, node: int, what: bytes) -> None:
         """Mix something that happened into the trace."""
         self.trace = zlib.crc32(what, self.trace ^ (self.now << 8 | node))
+
+    def release(self) -> None:
+        """Nothing more will happen here: let go of all nodes and events."""
+        for node in self.nodes:
+            node.release()
+        self.nodes.clear()
+        self._events.clear()
 
     def run(
         self, until_ms: int, done: Callable[[], bool] = lambda: False, max_steps: int = 1_000_000
