@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,17 +20,29 @@ import pytest
 
 from drexnode import client as rpc
 from drexnode.cli import output
-from drexnode.keystore import read_plain_key
+from drexnode.keystore import read_plain_key, write_plain_key
 from drexnode.processes import find_process, start_process, stop_processes
 from drexnode.wallet import Wallet
-from drexnode.wallet_accounts import WalletError
+from drexnode.wallet_accounts import WalletError, key_of
 from drexnode.wallet_finality import wait_final
 from ledger.devnet import BANK_A_DVT
 from tests.network.net import Network, drexnode, free_base_port, network, until
 
 pytestmark = pytest.mark.network
+HANDBOOK = (Path(__file__).parents[2] / "docs" / "recovery.md").read_text("utf-8")
 LOST = ("validator-1", "validator-2", "validator-3")
 LEFT = ("validator-0", "full-0", "observer-0")
+
+
+def handbook(command: str, **words: object) -> list[str]:
+    """The handbook's line of a command, with what stands in capitals filled in; a list fills in several."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", HANDBOOK, re.DOTALL))
+    [line] = [line for line in blocks.splitlines() if line.startswith(f"drexnode {command} ")]
+    filled: list[str] = []
+    for word in line.split()[1:]:
+        value = words.get(word.replace("=", "_"), word)
+        filled += [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    return filled
 
 
 class Load:
@@ -109,12 +122,26 @@ class Disaster:
         members.append(
             f"{self.survivor_key}={self.net.devnet.node('validator-0').p2p_address.split('/')[-1]}"
         )
-        options = [item for member in members for item in ("--validator", member)]
-        self.recover("propose", *statements, "--genesis", self.genesis, *options, "--out", path)
+        more = [item for member in members[1:] for item in ("--validator", member)]
+        line = handbook(
+            "recover propose", STATEMENTS=list(statements), GENESIS=self.genesis, KEY_PEER_ID=members[0],
+            OVERRIDE=path,
+        )  # fmt: skip
+        self.recover(*line[1:], *more)
         if sign:
-            self.recover(
-                "sign", path, "bcb-recovery", "--genesis", self.genesis, "--dir", self.net.folder, "--yes"
+            line = handbook(
+                "recover sign", OVERRIDE=path, SEED=self.seed("bcb-recovery"), GENESIS=self.genesis
             )
+            self.recover(*line[1:], "--yes")
+            line = handbook("recover show", OVERRIDE=path, GENESIS=self.genesis)
+            assert self.recover(*line[1:])["missing"] is None
+        return path
+
+    def seed(self, wallet: str) -> Path:
+        """A file with a wallet's open seed, as a member of the recovery condition keeps it."""
+        path = self.folder / f"{wallet}.seed"
+        if not path.exists():
+            write_plain_key(path, key_of(self.net.wallets[wallet]).seed)
         return path
 
     def statements(self) -> list[Path]:
@@ -132,10 +159,11 @@ def make_spares(net: Network, folder: Path) -> list[Spare]:
     for number in range(3):
         home, port = folder / f"spare-{number}", base + number
         peers = [item for address in known for item in ("--peer", address)]
-        done = drexnode(
-            "init", "--home", home, "--genesis", net.folder / "genesis.json", "--role", "validator",
-            "--p2p-port", port, "--rpc-port", port + 50, *peers, "-o", "json",
+        line = handbook(
+            "init", NEWHOME=home, GENESIS=net.folder / "genesis.json", P2PPORT=port, RPCPORT=port + 50,
+            PEER=known[0],
         )  # fmt: skip
+        done = drexnode(*line, *peers[2:], "-o", "json")
         assert done.returncode == output.OK, done.stderr
         made = json.loads(done.stdout)
         address = f"/ip4/127.0.0.1/tcp/{port}/p2p/{made['peer_id']}"
@@ -190,7 +218,8 @@ def test_a_running_node_makes_no_statement(disaster: Disaster) -> None:
 def test_every_stopped_node_states_what_it_has(disaster: Disaster) -> None:
     stop([disaster.home(name) for name in LEFT])
     for name, path in zip(LEFT, disaster.statements(), strict=True):
-        made = disaster.recover("statement", "--home", disaster.home(name), "--out", path)
+        line = handbook("recover statement", HOME=disaster.home(name), STATEMENT=path)
+        made = disaster.recover(*line[1:])
         assert made["height"] >= disaster.height
         assert made["role"] == name.split("-")[0]
 
@@ -218,10 +247,10 @@ def test_the_chain_goes_on_with_everything_that_was_final(disaster: Disaster) ->
     signed = disaster.propose("override.json", disaster.statements())
     for name in ("validator-0", "full-0"):
         home = disaster.home(name)
-        asked = disaster.recover("apply", signed, "--home", home, code=output.UNSAFE)
-        assert asked["code"] == "RECOVER_CONFIRM_NEEDED"
-        assert disaster.recover("apply", signed, "--home", home, "--yes")["was_applied_before"] is False
-        assert disaster.recover("apply", signed, "--home", home, "--yes")["was_applied_before"] is True
+        line = handbook("recover apply", OVERRIDE=signed, HOME=home)[1:]
+        assert disaster.recover(*line, code=output.UNSAFE)["code"] == "RECOVER_CONFIRM_NEEDED"
+        assert disaster.recover(*line, "--yes")["was_applied_before"] is False
+        assert disaster.recover(*line, "--yes")["was_applied_before"] is True
     for home in (disaster.home("validator-0"), disaster.home("full-0"), *(s.home for s in disaster.spares)):
         start_process(home)
     until("validator-0 answers", lambda: disaster.net.height("validator-0") is not None)
