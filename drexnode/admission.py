@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Protocol
 
 import trio
@@ -24,7 +25,7 @@ from drexnode.own_transactions import OwnTransactions
 from drexnode.pool_gate import PoolGate
 from drexnode.rpc.api import Submitted, TransactionState
 from drexnode.signatures import Signatures
-from drexnode.slicing import breathe, slices_of
+from drexnode.slicing import Breaths, breathe, slices_of
 from drexnode.verifier import Verifier
 from drexnode.wire import Role
 from ledger.block import FinalizedBlock
@@ -132,9 +133,10 @@ class Admission:
 
     async def _read(self, batch: Batch, raws: Sequence[bytes]) -> None:
         """Decode, and answer what is known or misshapen."""
-        for part in slices_of(list(enumerate(raws)), DECODE_SLICE):
+        breaths = Breaths(list(enumerate(raws)), DECODE_SLICE)
+        while breaths:
             async with self._slice:
-                for place, raw in part:
+                for place, raw in chain.from_iterable(breaths):
                     try:
                         self._read_one(batch, place, raw)
                     except (DecodeError, InvalidTransaction) as error:
@@ -167,21 +169,27 @@ class Admission:
     async def _enter(self, batch: Batch, relay: bool) -> None:
         """Into the pool, in order, and on to others."""
         added: list[Transaction] = []
-        for part in slices_of(batch.unrefused(), ADMIT_SLICE):
+        breaths = Breaths(batch.unrefused(), ADMIT_SLICE)
+        while breaths:
             async with self._slice:
-                entered = self._gate.enter(part, explains=batch.source is None)
-                self._left(entered.evicted)
-                for transaction, error in entered.refused:
-                    self._refuse(batch, transaction, error)
-                if batch.source is None:
-                    self._own.add(entered.added)
-                added += entered.added
-                self._grown.set()
-                self._grown = trio.Event()
+                for part in breaths:
+                    added += self._enter_part(batch, part)
+        if added:
+            self._grown.set()
+            self._grown = trio.Event()
         if added and relay:
             self._spread(added, own=batch.source is None)
         if added:
             self.on_executable()
+
+    def _enter_part(self, batch: Batch, part: Sequence[Transaction]) -> list[Transaction]:
+        entered = self._gate.enter(part, explains=batch.source is None)
+        self._left(entered.evicted)
+        for transaction, error in entered.refused:
+            self._refuse(batch, transaction, error)
+        if batch.source is None:
+            self._own.add(entered.added)
+        return entered.added
 
     def _refuse(self, batch: Batch, transaction: Transaction, error: InvalidTransaction) -> None:
         """Refused by the state; unless it is final already, which is what its sender wanted."""
@@ -227,9 +235,10 @@ class Admission:
     async def verify_bodies(self, transactions: Sequence[Transaction]) -> None:
         """Check shape and signatures of those not yet checked. Raises `InvalidTransaction`, the first one."""
         unchecked = [transaction for transaction in transactions if transaction not in self._signatures]
-        for part in slices_of(unchecked, DECODE_SLICE):
+        breaths = Breaths(unchecked, DECODE_SLICE)
+        while breaths:
             async with self._slice:
-                for transaction in part:
+                for transaction in chain.from_iterable(breaths):
                     check_stateless(transaction, self._limits)
         for error in (await self._signatures.check(unchecked)).values():
             raise error
@@ -266,6 +275,8 @@ class Admission:
         self._final.set()
 
     def _left(self, rejections: Sequence[Rejection]) -> None:
+        if not rejections:
+            return
         self._own.refused(rejections)
         self._outcomes.refused(rejections)
         for code, count in Counter(rejection.code for rejection in rejections).items():

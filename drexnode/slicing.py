@@ -1,25 +1,35 @@
-"""Drive a sliced computation on trio: the event loop breathes at each of its yields."""
+"""Cut long work on trio: the event loop breathes every `BREATH_SECONDS` or so, and not much more often.
+
+Work comes in small parts, each far below that; a turn of the loop costs about 10 µs, so parts follow each
+other until the time of one breath is over.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from time import monotonic
+from typing import Generic, TypeVar
 
 import trio
 
 from ledger.slices import Slices
+from primitives.limits import BREATH_SECONDS
 
 T = TypeVar("T")
 
 
 async def breathe(slices: Slices[T], still_wanted: Callable[[], bool] = lambda: True) -> T | None:
-    """Run `slices` to its end and return its value; None as soon as `still_wanted()` is False.
+    """Run `slices` to its end and return its value; None as soon as `still_wanted()` is False, which is asked
+    whenever others had a turn.
 
     What a slice raises is raised here.
     """
     try:
         while still_wanted():
+            until = monotonic() + BREATH_SECONDS
             next(slices)
+            while monotonic() < until:
+                next(slices)
             await trio.lowlevel.checkpoint()
     except StopIteration as stop:
         value: T = stop.value
@@ -27,6 +37,29 @@ async def breathe(slices: Slices[T], still_wanted: Callable[[], bool] = lambda: 
     finally:
         slices.close()
     return None
+
+
+class Breaths(Generic[T]):
+    """A list to be worked off in parts of at most `size`, one breath of parts at a time.
+
+    True while something is left; iterating gives the parts of one breath. The caller lets the event loop turn
+    (or takes a lock) before each: `while breaths: await …; for part in breaths: …`."""
+
+    def __init__(self, items: Sequence[T], size: int) -> None:
+        self._items = items
+        self._size = size
+        self._at = 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._items)
+
+    def __iter__(self) -> Iterator[Sequence[T]]:
+        until = monotonic() + BREATH_SECONDS
+        while self:
+            start, self._at = self._at, self._at + self._size
+            yield self._items[start : self._at]
+            if monotonic() >= until:
+                return
 
 
 def slices_of(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -216,6 +216,7 @@ VERIFY_RESTART_MIN_SECONDS = 0.1
 VERIFY_RESTART_MAX_SECONDS = 5.0
 
 # --- the node's own queues
+BREATH_SECONDS = 0.0004  # of one piece of work between two turns of the event loop
 DRIVER_DURABLE_QUEUE = 256
 DRIVER_EVIDENCE_KEPT = 1024
 DRIVER_SLICE_SECONDS = 0.0005  # of consensus messages between two turns of the event loop
@@ -305,3 +306,8 @@ SEGMENT_BYTES = 4 * MIB  # of blocks in one file of a backup
 MAX_SEGMENT_BYTES = 64 * MIB
 MAX_SEGMENT_BLOCKS = 16_384
 MAX_BACKUP_SEGMENTS = 1_000_000
+
+# --- retention (storage/prune.py)
+MIN_KEPT_BLOCKS = 128  # bodies that a pruned node keeps at least: what a peer a little behind asks for
+PRUNE_BLOCKS = 64  # blocks whose bodies go in one batch
+PRUNE_PAUSE_MS = 20  # between two batches of a running node

@@ -22,6 +22,7 @@ import drexnode.consensus_driver
 import drexnode.durable_work
 import drexnode.heads
 import drexnode.node
+import drexnode.slicing
 import drexnode.verifier
 import p2p.dialer
 import p2p.hub
@@ -150,6 +151,7 @@ def simulated_machine(world: World) -> Iterator[None]:
         mock.patch.object(storage.leveldb, "_open_engine", open_engine),
         mock.patch.object(trio.to_thread, "run_sync", run_here),
         mock.patch.object(drexnode.consensus_driver, "monotonic", clock),
+        mock.patch.object(drexnode.slicing, "BREATH_SECONDS", 0.0),  # every part is a turn of its own
         mock.patch.object(drexnode.durable_work, "monotonic", clock),
         mock.patch.object(p2p.hub, "wall_clock_ms", wall_clock_ms),
         mock.patch.multiple(storage.hot_set, HOT_SET_SHARDS=16, _MASK=15),
