@@ -13,6 +13,7 @@ import trio
 from drexnode.finalizer import Finalizer
 from drexnode.rpc.api import StoredBlock, Tip
 from drexnode.slicing import slices_of
+from ledger.override import Override
 from ledger.transaction import decode_transaction
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
@@ -88,6 +89,10 @@ class ChainApi:
             message = f"the validator set of height {height} was not kept here"
             raise DrexError("VALIDATORS_NOT_KEPT", message, height=height)
         return validators
+
+    def overrides(self) -> tuple[Override, ...]:
+        """See `NodeApi`."""
+        return tuple(self._finalizer.overrides)
 
     async def _txids(self, raws: Sequence[bytes]) -> tuple[bytes, ...]:
         txids: list[bytes] = []

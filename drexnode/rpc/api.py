@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from drexnode.rpc.ledger_api import LedgerReads
+from ledger.override import Override
 from primitives.block import BlockHeader
 from primitives.certificate import CommitCertificate
 from primitives.errors import DrexError
@@ -382,6 +383,9 @@ class NodeApi(LedgerReads, Protocol):
 
     async def validators_at(self, height: int) -> ValidatorSet | None:
         """The set that decides `height` (the tip's height + 1 included)."""
+
+    def overrides(self) -> tuple[Override, ...]:
+        """The recovery overrides that this node follows, ascending by height."""
 
     # --- money ----------------------------------------------------------------------------------------------
 

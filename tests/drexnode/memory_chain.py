@@ -47,6 +47,7 @@ from ledger.checks import check_stateless
 from ledger.execute import ExecutionContext, build_block
 from ledger.freezes import read_floor
 from ledger.genesis import chain_id_of, encode_genesis, ledger_parameters, make_genesis_state
+from ledger.override import Override
 from ledger.payloads import Kind
 from ledger.registry import find_participant
 from ledger.slices import finish
@@ -247,6 +248,9 @@ class MemoryChain:
 
     async def validators_at(self, height: int) -> ValidatorSet | None:
         return self.validators if height <= len(self.headers_) else None
+
+    def overrides(self) -> tuple[Override, ...]:
+        return ()
 
     # --- money
 

@@ -9,6 +9,7 @@ from drexnode.rpc.methods.network import consensus_view
 from drexnode.rpc.params import Height
 from drexnode.rpc.registry import Context, method
 from ledger.genesis import decode_genesis
+from ledger.override import encode_override
 
 
 @method("qbft_explainStall", "{stalled, reason, missing, …}")
@@ -38,6 +39,22 @@ async def evidence(context: Context) -> list[dict[str, Any]]:
             "proof": found.raw.hex(),
         }
         for found in context.api.evidence()
+    ]
+
+
+@method("qbft_getOverrides", "list of {height, block_id, rests_on, epoch, validators, record}")
+async def overrides(context: Context) -> list[dict[str, Any]]:
+    """Recovery overrides of the validator set that this node follows: who checks certificates needs them."""
+    return [
+        {
+            "height": override.height,
+            "block_id": override.block_id.hex(),
+            "rests_on": "lock" if override.rests_on_lock else "decided block",
+            "epoch": override.order.epoch,
+            "validators": [key.hex() for key in override.validators.keys],
+            "record": encode_override(override).hex(),
+        }
+        for override in context.api.overrides()
     ]
 
 
