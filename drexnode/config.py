@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 from primitives.errors import DrexError
+from primitives.limits import MIN_KEPT_BLOCKS
 
 CONFIG_FILE = "drexnode.toml"
 ROLES = ("validator", "full", "observer")
@@ -84,6 +85,9 @@ class StorageSection:
 
     hot_set_bytes: int = _key(256 << 20, "RAM for the hot set of unspent outputs.", low=1 << 20, high=1 << 40)
     cache_bytes: int = _key(32 << 20, "LevelDB block cache.", low=1 << 20, high=1 << 38)
+    retention: str = _key(
+        "full", "archive: every block since genesis; full: every block it gets; pruned:N: the last N."
+    )
     free_floor_bytes: int = _key(
         256 << 20, "Halt while the disk has less than this free.", low=0, high=1 << 40
     )
@@ -116,6 +120,30 @@ class LogSection:
     format: str = _key(
         "auto", "console, json or auto (console on a terminal).", one_of=("auto", "console", "json")
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """`kept_blocks` bodies are kept, all when None; `from_genesis` forbids data that begins later."""
+
+    kept_blocks: int | None
+    from_genesis: bool
+
+
+def parse_retention(text: str) -> Retention:
+    """Read `storage.retention`. Raises `ConfigError` CONFIG_BAD_VALUE."""
+    if text in ("archive", "full"):
+        return Retention(None, text == "archive")
+    kind, _, number = text.partition(":")
+    if kind == "pruned" and number.isascii() and number.isdigit() and len(number) <= 18:
+        if int(number) >= MIN_KEPT_BLOCKS:
+            return Retention(int(number), False)
+        number = f"{number}, at least {MIN_KEPT_BLOCKS}"
+        raise ConfigError(
+            "CONFIG_BAD_VALUE", f"storage.retention = pruned:{number} are kept", key="storage.retention"
+        )
+    message = f"storage.retention must be archive, full or pruned:N, not {text!r}"
+    raise ConfigError("CONFIG_BAD_VALUE", message, key="storage.retention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +204,11 @@ class NodeConfig:
             message = f"keys.signer is local or unix:PATH, not {self.keys.signer!r}"
             raise ConfigError("CONFIG_BAD_VALUE", message, key="keys.signer")
         return self.path(path)
+
+    @property
+    def retention(self) -> Retention:
+        """Which blocks are kept. Raises `ConfigError` CONFIG_BAD_VALUE."""
+        return parse_retention(self.storage.retention)
 
     @property
     def cookie_path(self) -> Path:
@@ -369,7 +402,9 @@ def load_config(
         section: kind(**{spec.key: values[name] for name, spec in KEYS.items() if spec.section == section})
         for section, kind in SECTIONS.items()
     }
-    return NodeConfig(home=home, origins=origins, **sections)
+    config = NodeConfig(home=home, origins=origins, **sections)
+    parse_retention(config.storage.retention)
+    return config
 
 
 def _toml(value: Value) -> str:

@@ -13,12 +13,15 @@ from pathlib import Path
 from drexnode.config import ConfigError, NodeConfig
 from drexnode.home import read_genesis
 from drexnode.recovery import STORE_FOLDER
+from drexnode.retention import check_prune
 from ledger.genesis import chain_id_of
 from primitives.errors import StorageFailure
 from primitives.keys import verify
+from primitives.limits import MIB
 from storage.chain_store import open_chain_store
 from storage.integrity import check_open
 from storage.leveldb import open_database
+from storage.prune import prune
 from storage.queries import ChainQueries
 from storage.tables import damaged_parts
 from storage.verify import Report, verify_store
@@ -64,6 +67,28 @@ def scan_chain(config: NodeConfig, progress: Callable[[str, int], None]) -> Repo
         store.close()
     found.findings[:0] = report.findings
     return found
+
+
+def prune_chain(config: NodeConfig, kept_blocks: int, progress: Callable[[str, int, int], None]) -> int:
+    """Let the bodies of a stopped node's old blocks go and give their room back; the lowest height that has
+    bodies now.
+
+    Raises `DrexError` (PRUNE_ARCHIVE, PRUNE_TOO_FEW) and `StorageFailure` (STORAGE_LOCKED, …)."""
+    check_prune(config, kept_blocks)
+    chain_id = chain_id_of(read_genesis(config.genesis_path))
+    store = open_chain_store(
+        config.data_path / STORE_FOLDER, chain_id, hot_set_bytes=config.storage.hot_set_bytes
+    )
+    try:
+        prune(store.database, kept_blocks, progress=progress)
+        store.database.compact()
+    finally:
+        store.close()
+    store = open_chain_store(config.data_path / STORE_FOLDER, chain_id, hot_set_bytes=MIB)
+    try:
+        return max(1, ChainQueries(store, chain_id).pruned_below)
+    finally:
+        store.close()
 
 
 def set_chain_aside(config: NodeConfig) -> Path:

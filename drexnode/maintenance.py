@@ -16,13 +16,16 @@ import trio
 from drexnode.backups import backup_key
 from drexnode.config import NodeConfig
 from drexnode.finalizer import Finalizer
+from drexnode.retention import check_prune
 from drexnode.rpc.api import JobStatus
 from drexnode.telemetry import get_logger
 from primitives.errors import DrexError
 from primitives.keys import verify
-from primitives.limits import SNAPSHOT_PAUSE_MS
+from primitives.limits import PRUNE_PAUSE_MS, SNAPSHOT_PAUSE_MS
 from storage.backup_writer import write_backup
+from storage.layout import META_PRUNED
 from storage.leveldb import Snapshot
+from storage.prune import prune
 from storage.snapshot_writer import write_snapshot
 
 _log = get_logger("maintenance")
@@ -58,6 +61,10 @@ class Job:
         time.sleep(SNAPSHOT_PAUSE_MS / 1000)
 
 
+def _pause_of_pruning() -> None:
+    time.sleep(PRUNE_PAUSE_MS / 1000)
+
+
 class Maintenance:
     """The jobs of one node. Belongs to its trio thread; `run` works until cancelled."""
 
@@ -79,6 +86,18 @@ class Maintenance:
             return self._write_backup(job, view, new_base)
 
         return self._begin("backup", folder, work)
+
+    def prune(self, kept_blocks: int) -> JobStatus:
+        """Begin to let the bodies of all but the last blocks go. Raises `DrexError` (PRUNE_ARCHIVE,
+        PRUNE_TOO_FEW, JOB_RUNNING)."""
+        check_prune(self._config, kept_blocks)
+
+        def work(job: Job, view: Snapshot) -> int:
+            database = self._finalizer.store.database
+            prune(database, kept_blocks, progress=job.progress, pause=_pause_of_pruning, stop=job.stop)
+            return max(1, int.from_bytes(database.get(META_PRUNED) or b"", "big"))
+
+        return self._begin("prune", None, work)
 
     def status(self) -> JobStatus:
         """How the last job stands."""
@@ -112,12 +131,12 @@ class Maintenance:
 
     # --- inside
 
-    def _begin(self, kind: str, folder: str, work: Callable[[Job, Snapshot], int]) -> JobStatus:
-        path = Path(folder)
+    def _begin(self, kind: str, folder: str | None, work: Callable[[Job, Snapshot], int]) -> JobStatus:
+        path = Path(folder or "/")
         if self._job is not None and not self._job.is_over:
             message = f"the node is busy with a {self._job.kind}; wait for its end"
             raise DrexError("JOB_RUNNING", message, kind=self._job.kind)
-        if not path.is_absolute() or not path.parent.is_dir():
+        if folder is not None and not (path.is_absolute() and path.parent.is_dir()):
             message = f"{folder} is not usable: an absolute path in an existing folder is expected"
             raise DrexError("JOB_FOLDER", message, path=folder)
         self._job = Job(kind, path, work, self._finalizer.store.database.snapshot())

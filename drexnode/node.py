@@ -43,14 +43,17 @@ from drexnode.override_start import finish_override
 from drexnode.permits import Permits
 from drexnode.recent_blocks import RecentBlocks
 from drexnode.recovery import disk_space, open_chain
+from drexnode.retention import Retention
 from drexnode.rpc.server import open_socket, serve_rpc, write_cookie
 from drexnode.serving import BlockServer
 from drexnode.signer import NodeSigner, open_local_signer
 from drexnode.signer_remote import RemoteSigner
+from drexnode.stall import StallCauses
 from drexnode.sync import Synchroniser
 from drexnode.telemetry import get_logger
 from drexnode.validator_watch import ValidatorWatch
 from drexnode.verifier import Verifier, open_verifier
+from drexnode.vote_desk import VoteDesk
 from drexnode.wire import Role
 from ledger.block import FinalizedBlock
 from ledger.execute import ExecutedBlock
@@ -64,6 +67,7 @@ from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, S
 
 # Young objects, then collections of a younger generation, before a generation is collected.
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+SEEN_AT_TIP_BLOCKS = 5  # so far behind, a candidate still counts as being at the tip
 _log = get_logger("node")
 
 
@@ -150,6 +154,7 @@ class Node:
             finalizer.overrides,
         )
         finalizer.on_final(self._follow_registry)  # first: whoever hears of a block sees its permits
+        self._retention = Retention(config, finalizer)
         self._housekeeping = Housekeeping(disk_space(config), metrics)
         self._evidence = EvidenceStore(config.data_path / EVIDENCE_FOLDER)
         self._recent = RecentBlocks()
@@ -230,8 +235,23 @@ class Node:
             metrics=self._metrics,
             evidence=lambda: self._evidence.kept,
             override_missing=self._overrides.missing,
-            signer_fault=lambda: None if signer is None else signer.fault,
+            causes=self._stall_causes(signer),
+            votes=VoteDesk(signer, finalizer, self._admission.admit, self._is_seen),
         )
+
+    def _stall_causes(self, signer: NodeSigner | None) -> StallCauses:
+        return StallCauses(
+            signer=signer,
+            is_validator=lambda: signer is not None and signer.public_key in self._finalizer.head.validators,
+            room_on_disk=lambda: self._housekeeping.has_room,
+            consensus=self._watch.status,
+        )
+
+    def _is_seen(self, validator_key: bytes) -> bool:
+        """Whether the node registered for a key is connected and at the tip."""
+        tip = self._finalizer.head.height
+        heads = map(self._heads.peer, self._permits.peers_registered_for(validator_key))
+        return any(head is not None and head.height + SEEN_AT_TIP_BLOCKS >= tip for head in heads)
 
     def _make_driver(self, signer: NodeSigner) -> ConsensusDriver:
         parameters = self._finalizer.genesis.parameters
@@ -294,6 +314,7 @@ class Node:
                 nursery.start_soon(self._driver.run, self._recovered())
             nursery.start_soon(self.api.run)
             nursery.start_soon(self.api.maintenance.run)
+            nursery.start_soon(self._retention.run)
             url = None if listener is None else await self._serve_rpc(nursery, listener)
             _log.info(
                 "node.started",

@@ -30,6 +30,8 @@ NAMES = (
 TOOL_NAMES = (  # of commands, which a running node does not pass
     "backup.after_segment",
     "backup.before_list",
+    "prune.before_write",
+    "prune.after_write",
     "restore.after_batch",
     "restore.before_rename",
     "snapshot.after_chunk",

@@ -15,14 +15,19 @@ _POLL_S = 0.2
 
 
 def run_job(
-    config: NodeConfig, method: str, folder: Path, progress: Callable[[str, int, int], None], *more: Any
+    config: NodeConfig,
+    method: str,
+    subject: Path | int,
+    progress: Callable[[str, int, int], None],
+    *more: Any,
 ) -> dict[str, Any]:
     """Start a job of the home's own node and wait for it. Raises `RpcRefused`, `NodeUnreachable`, `CliError`
     with the job's code."""
     from drexnode.cli.locate import client_of_home
 
+    given = subject if isinstance(subject, int) else str(subject.absolute())
     with client_of_home(config) as client:
-        start: rpc.Call[dict[str, Any]] = rpc.Call(method, (str(folder.absolute()), *more), dict[str, Any])
+        start: rpc.Call[dict[str, Any]] = rpc.Call(method, (given, *more), dict[str, Any])
         client.run(start)
         while True:
             asked: rpc.Call[dict[str, Any]] = rpc.Call("admin_job", (), dict[str, Any])

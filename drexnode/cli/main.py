@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "See": {
         "status": ("status", "Where the network stands, and why it stands still if it does."),
+        "explain-stall": ("explain_stall", "Why no block comes, and what to do about it."),
     },
     "Use": {
         "tx": (
@@ -46,6 +47,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Data": {
         "backup": ("backup", "The chain, extended and signed: create, verify, restore."),
         "snapshot": ("snapshot", "The state at one height: create, verify, restore."),
+        "prune": ("prune", "Let the bodies of old blocks go."),
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
         "recover": ("recover", "Go on after more than f validators were lost for good."),
@@ -54,6 +56,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "inspect": ("inspect", "Read a stopped or killed node's data, as query reads a running node."),
     },
     "Network": {
+        "validators": ("validators", "Who decides blocks, and a validator's votes on that."),
         "registry": ("registry", "Participants, keys, wallets, assets, pauses, nodes, candidates."),
     },
     "Setup": {

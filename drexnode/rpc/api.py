@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from drexnode.rpc.ledger_api import LedgerReads
 from ledger.override import Override
+from ledger.payloads import VoteOperation
 from primitives.block import BlockHeader
 from primitives.certificate import CommitCertificate
 from primitives.errors import DrexError
@@ -264,6 +265,16 @@ class EvidenceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CastVote:
+    """A vote that this validator cast. `warning` says why it may be unwise, None when nothing does."""
+
+    txid: bytes
+    voter: bytes
+    expires: int
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     """`syncing` while blocks are fetched from others; `target_height` is the highest tip a peer has shown."""
 
@@ -319,6 +330,11 @@ class MaintenanceApi(Protocol):
 
     def backup(self, folder: str, *, new_base: bool) -> JobStatus:
         """Begin to make or extend the backup in a folder; `new_base` begins it anew from the tip's state."""
+
+    def prune(self, kept_blocks: int) -> JobStatus:
+        """Begin to let the bodies of all but the last blocks go; `height` is then the lowest with bodies.
+
+        Raises `DrexError`: PRUNE_ARCHIVE, PRUNE_TOO_FEW."""
 
     def status(self) -> JobStatus:
         """How the last job stands."""
@@ -423,6 +439,13 @@ class NodeApi(LedgerReads, Protocol):
 
     def consensus(self) -> ConsensusStatus:
         """Where consensus stands."""
+
+    def stall_causes(self) -> list[Reason]:
+        """Why no block comes, or why this validator has no part in it; empty when nothing stands in the way.
+        """
+
+    async def cast_vote(self, subject: bytes, operation: VoteOperation) -> CastVote:
+        """Vote with this validator's key. Raises `DrexError` NODE_NOT_VALIDATOR, SIGNER_UNREACHABLE, TX_*."""
 
     def evidence(self) -> tuple[EvidenceInfo, ...]:
         """What this node keeps against validators, by height, round and step; empty where none votes."""

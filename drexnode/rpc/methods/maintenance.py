@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from drexnode.rpc.errors import invalid_params
 from drexnode.rpc.params import Flag, ParamType
 from drexnode.rpc.registry import Context, method
+from primitives.limits import MAX_HEIGHT
 
 MAX_PATH_CHARS = 4096
 
@@ -41,6 +42,26 @@ async def snapshot(context: Context, folder: FolderPath) -> dict[str, Any]:
 async def backup(context: Context, folder: FolderPath, new_base: Flag = False) -> dict[str, Any]:
     """Begin to make or extend the backup in a folder on the node's machine; admin_job tells the end."""
     return dataclasses.asdict(context.api.maintenance.backup(folder, new_base=new_base))
+
+
+def _blocks(value: Any, _: Context) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_HEIGHT:
+        raise invalid_params("a number of blocks is expected")
+    return value
+
+
+Blocks = Annotated[int, ParamType(_blocks, {"type": "integer", "minimum": 1})]
+
+
+@method(
+    "admin_prune",
+    "{kind, state, folder, what, done, total, height, code, reason}",
+    admin=True,
+    example=(10_000,),
+)
+async def prune(context: Context, kept_blocks: Blocks) -> dict[str, Any]:
+    """Begin to let the bodies of all but the last blocks go; admin_job tells the end."""
+    return dataclasses.asdict(context.api.maintenance.prune(kept_blocks))
 
 
 @method("admin_job", "{kind, state, folder, what, done, total, height, code, reason}", admin=True)
