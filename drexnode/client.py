@@ -192,6 +192,26 @@ def pending_votes() -> Call[list[dict[str, Any]]]:
     return Call("qbft_getPendingVotes", (), list[dict[str, Any]])
 
 
+def evidence() -> Call[list[dict[str, Any]]]:
+    """Proofs that a validator signed one step twice: validator, height, round, step, proof."""
+    return Call("qbft_getEvidence", (), list[dict[str, Any]])
+
+
+def explain_stall() -> Call[dict[str, Any]]:
+    """Whether a block is wanted and can't come: stalled, code, reason, missing, causes, next, …"""
+    return Call("qbft_explainStall", (), dict[str, Any])
+
+
+def propose_validator_vote(key: str, add: bool) -> Call[dict[str, Any]]:
+    """Let the asked validator vote a key in or out; txid, voter, subject, expires. Needs the credential."""
+    return Call("qbft_proposeValidatorVote", (key, add), dict[str, Any])
+
+
+def discard_validator_vote(key: str) -> Call[dict[str, Any]]:
+    """Let the asked validator take its vote on a key back. Needs the credential."""
+    return Call("qbft_discardValidatorVote", (key,), dict[str, Any])
+
+
 def network_info() -> Call[dict[str, Any]]:
     """Node, tip, consensus, sync, pool and readiness."""
     return Call("drex_getNetworkInfo", (), dict[str, Any])

@@ -251,7 +251,8 @@ class ConsensusDriver:
     def _push(self, recipient: bytes | None) -> None:
         if recipient is None:
             self._push_pool(None)
-        elif (peer := self._permits.peer_of_validator(recipient)) is not None:
+            return
+        for peer in self._permits.peers_of_validator(recipient):
             self._push_pool(peer)
 
     def _reject(self, peer: PeerId, reason: str, detail: str) -> None:

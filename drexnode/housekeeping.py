@@ -29,6 +29,11 @@ class Housekeeping:
         """Return once the disk has room for more than what is already decided."""
         await self._roomy.wait()
 
+    @property
+    def has_room(self) -> bool:
+        """False while nothing is proposed for want of room."""
+        return self._roomy.is_set()
+
     async def run(self) -> None:
         """Watch until cancelled. Raises `StorageFailure` (STORAGE_DISK_FULL) below the floor."""
         async with trio.open_nursery() as nursery:

@@ -25,6 +25,7 @@ from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
 from drexnode.permits import Permits
 from drexnode.rpc.api import (
+    CastVote,
     ConsensusStatus,
     EvidenceInfo,
     NodeIdentity,
@@ -37,16 +38,21 @@ from drexnode.rpc.api import (
     SyncStatus,
     TransactionState,
 )
+from drexnode.stall import StallCauses
 from drexnode.sync import Synchroniser
 from drexnode.validator_watch import ValidatorWatch
+from drexnode.vote_desk import VoteDesk
 from ledger.apply import reference_key
 from ledger.genesis import encode_genesis
+from ledger.payloads import VoteOperation
 from ledger.transaction import decode_transaction
 from p2p.transport import PeerId, Transport
 from p2p.transport import PeerInfo as Connected
 from primitives.block import block_id
 from primitives.codec import encode
 from primitives.errors import DrexError, InvariantViolation
+
+_NO_STALL = frozenset({"NO_PEERS"})  # a network of one validator has none, and others say NO_QUORUM
 
 
 class LocalNode(ChainApi, MoneyApi, LedgerApi):
@@ -66,7 +72,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         metrics: Metrics,
         evidence: Callable[[], Sequence[Evidence]] = tuple,
         override_missing: Callable[[], DrexError | None] = lambda: None,
-        signer_fault: Callable[[], DrexError | None] = lambda: None,
+        causes: StallCauses | None = None,
+        votes: VoteDesk | None = None,
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
@@ -82,7 +89,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         self._evidence = evidence
         self.maintenance = Maintenance(config, finalizer)
         self._override_missing = override_missing
-        self._signer_fault = signer_fault
+        self._causes = causes
+        self._votes = votes
         self._gauges = Gauges(
             metrics,
             transport=transport,
@@ -169,6 +177,18 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         """See `NodeApi`."""
         return self._watch.status()
 
+    def stall_causes(self) -> list[Reason]:
+        """See `NodeApi`."""
+        found = {reason.code: reason for reason in self.not_ready() if reason.code not in _NO_STALL}
+        found |= {} if self._causes is None else {reason.code: reason for reason in self._causes.all()}
+        return list(found.values())
+
+    async def cast_vote(self, subject: bytes, operation: VoteOperation) -> CastVote:
+        """See `NodeApi`."""
+        if self._votes is None:
+            raise DrexError("NODE_NOT_VALIDATOR", "only a validator votes; ask a validator's node")
+        return await self._votes.cast(subject, operation)
+
     def evidence(self) -> tuple[EvidenceInfo, ...]:
         """See `NodeApi`."""
         return tuple(
@@ -202,8 +222,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             reasons.append(Reason("SYNCING", message, data))
         if (missing := self._override_missing()) is not None:
             reasons.append(Reason(missing.code, missing.message, missing.data))
-        if (fault := self._signer_fault()) is not None:
-            reasons.append(Reason(fault.code, fault.message, fault.data))
+        if self._causes is not None:
+            reasons += self._causes.of_signer()
         if not self._transport.peers() and not alone:
             reasons.append(Reason("NO_PEERS", "no peer is connected"))
         if self._config.node.role == "validator" and consensus.reachable < consensus.quorum:

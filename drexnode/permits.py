@@ -77,6 +77,14 @@ class Permits:
         """The peer through which a current validator speaks, or None when none is registered."""
         return self._peer_of_key.get(public_key)
 
+    def peers_of_validator(self, public_key: bytes) -> tuple[PeerId, ...]:
+        """All peers registered for a current validator: two while its key moves to another machine."""
+        return tuple(peer for peer, key in sorted(self._key_of_peer.items()) if key == public_key)
+
+    def peers_registered_for(self, public_key: bytes) -> tuple[PeerId, ...]:
+        """All peers that the registry names for a key, whether it is in the set or a candidate's."""
+        return tuple(peer for peer, node in sorted(self._nodes.items()) if node.validator_key == public_key)
+
     def other_validators(self) -> tuple[PeerId, ...]:
         """Peers of all current validators but this node."""
         return self._others

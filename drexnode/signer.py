@@ -11,7 +11,9 @@ from typing import Protocol
 from consensus.inputs import Recovered
 from consensus.journal import VoteRecord
 from drexnode.config import NodeConfig
-from primitives.errors import DrexError
+from ledger.payloads import ValidatorVote
+from ledger.transaction import decode_transaction
+from primitives.errors import DecodeError, DrexError
 from primitives.keys import PublicKey, Signature, SigningKey
 from storage.signing_state import Quarantine, RecoveredSigner, SigningState, open_signing_state
 
@@ -52,6 +54,12 @@ class NodeSigner(Signer, Protocol):
         """What the engine is told with its first height; None while in quarantine.
 
         `lock_wtxids` is the stored list of the block that the recovered lock names, if any."""
+        ...
+
+    def sign_ledger_vote(self, unsigned: bytes) -> Signature:
+        """Sign a VALIDATOR_VOTE transaction in this key's own name, given without witness; blocking.
+
+        Raises `DrexError` SIGNER_NO_VOTE for anything else, and `SigningRefused` SIGNER_UNREACHABLE."""
         ...
 
     def close(self) -> None:
@@ -113,6 +121,18 @@ class LocalSigner:
 
     def leave_quarantine(self) -> None:
         self._state.leave_quarantine()
+
+    def sign_ledger_vote(self, unsigned: bytes) -> Signature:
+        """See `NodeSigner`."""
+        try:
+            transaction = decode_transaction(unsigned, self._state.chain_id)
+        except DecodeError as error:
+            raise DrexError("SIGNER_NO_VOTE", f"that is no transaction: {error.message}") from None
+        payload = transaction.payload
+        if not isinstance(payload, ValidatorVote) or payload.voter != self.public_key:
+            message = "this key signs blocks and its own votes on validators, nothing else"
+            raise DrexError("SIGNER_NO_VOTE", message)
+        return self._key.sign(transaction.sighash)
 
     def close(self) -> None:
         """Close the files. Idempotent."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +25,7 @@ from drexnode.signer_wire import (
     LEAVE,
     SIGN,
     SIGNER_WIRE_VERSION,
+    VOTE,
     Answer,
     Hello,
     Request,
@@ -84,6 +86,7 @@ class RemoteSigner:
         self._path = path
         self._chain_id = chain_id
         self._connection: SignerConnection | None = None
+        self._turn = threading.Lock()
         self._not_before = 0.0
         self._fault: DrexError | None = None
         self._signed: Position | None = None
@@ -143,6 +146,10 @@ class RemoteSigner:
         with contextlib.suppress(SigningRefused):
             self._ask(LEAVE)
 
+    def sign_ledger_vote(self, unsigned: bytes) -> Signature:
+        """See `NodeSigner`. May be called beside the thread of the votes."""
+        return Signature(self._ask(VOTE, body=unsigned))
+
     def close(self) -> None:
         """Idempotent."""
         if self._connection is not None:
@@ -156,13 +163,16 @@ class RemoteSigner:
         return self._hello
 
     def _ask(self, verb: int, height: int = 0, body: bytes = b"") -> bytes:
-        connection = self._connection or self._connect()
-        try:
-            answer = connection.ask(verb, height, body)
-        except (OSError, DecodeError) as error:
-            self._lose(error)
+        with self._turn:
+            connection = self._connection or self._connect()
+            try:
+                answer = connection.ask(verb, height, body)
+            except (OSError, DecodeError) as error:
+                self._lose(error)
         if answer.code in _REFUSALS:
             raise SigningRefused(answer.code, answer.message)
+        if answer.code == "SIGNER_NO_VOTE":
+            raise DrexError(answer.code, answer.message)
         if answer.code:
             self._lose(DrexError(answer.code, answer.message))
         return answer.body

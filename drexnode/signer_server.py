@@ -29,6 +29,7 @@ from drexnode.signer_wire import (
     LEAVE,
     SIGN,
     STATUS,
+    VOTE,
     Answer,
     Hello,
     Request,
@@ -129,6 +130,8 @@ class SignerServer:
                 signature = self._signer.sign(decode_record(request.body))
                 self._signed += 1
                 return bytes(signature)
+            case verb if verb == VOTE:
+                return bytes(self._signer.sign_ledger_vote(request.body))
             case verb if verb == DECIDED:
                 self._signer.height_decided(request.height)
             case verb if verb == LEAVE:

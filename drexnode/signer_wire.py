@@ -5,9 +5,10 @@ A frame is `length:4 ‖ payload`, big-endian; the payload is canonical MessageP
 connection; neither side keeps anything of it.
 
     request  [version, verb, height, body]      verb: HELLO body = chain id · SIGN body = vote record
-                                                DECIDED height · LEAVE · STATUS
+                                                DECIDED height · LEAVE · STATUS ·
+                                                VOTE body = a VALIDATOR_VOTE transaction without witness
     answer   [code, message, body]              code "" is success; body by verb: encoded Hello, signature,
-                                                nothing, nothing, encoded SignerStatus
+                                                nothing, nothing, encoded SignerStatus, signature
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SIGNER_WIRE_VERSION = 1
 HEAD_BYTES = 4
 MAX_FRAME_BYTES = 4 * CONSENSUS_MAX_RECORD_BYTES + MIB
 
-HELLO, SIGN, DECIDED, LEAVE, STATUS = range(5)
+HELLO, SIGN, DECIDED, LEAVE, STATUS, VOTE = range(6)
 
 
 class Request(Record, frozen=True):
@@ -86,7 +87,7 @@ def frame_size(head: bytes) -> int:
 def decode_request(payload: bytes) -> Request:
     """Raises `DecodeError`."""
     request = decode(payload, Request, max_bytes=MAX_FRAME_BYTES)
-    if request.version != SIGNER_WIRE_VERSION or not 0 <= request.verb <= STATUS or request.height < 0:
+    if request.version != SIGNER_WIRE_VERSION or not 0 <= request.verb <= VOTE or request.height < 0:
         raise DecodeError("a request of an unknown version or verb")
     return request
 

@@ -23,6 +23,7 @@ from drexnode.money_api import MoneyApi
 from drexnode.outcomes import final_state
 from drexnode.recovery import head_of
 from drexnode.rpc.api import (
+    CastVote,
     ConsensusStatus,
     EvidenceInfo,
     MaintenanceApi,
@@ -42,6 +43,7 @@ from drexnode.stopped import StoppedChain
 from ledger.apply import reference_key
 from ledger.genesis import encode_genesis
 from ledger.mempool import Mempool, MempoolLimits
+from ledger.payloads import VoteOperation
 from ledger.transaction import decode_transaction
 from primitives.block import block_id
 from primitives.errors import DrexError
@@ -114,6 +116,15 @@ class StoppedNode(ChainApi, MoneyApi, LedgerApi):
         head = self._finalizer.head
         quorum = head.validators.quorum
         return ConsensusStatus(head.height + 1, 0, "halted", None, quorum, 0, (), _STOPPED)
+
+    def stall_causes(self) -> list[Reason]:
+        """It is stopped: see `NodeApi`."""
+        return self.not_ready()
+
+    async def cast_vote(self, subject: bytes, operation: VoteOperation) -> CastVote:
+        """Refused: NODE_STOPPED."""
+        await trio.lowlevel.checkpoint()
+        _refuse()
 
     def evidence(self) -> tuple[EvidenceInfo, ...]:
         """None: see `NodeApi`."""

@@ -99,8 +99,7 @@ class ValidatorWatch:
     def _is_connected(self, key: bytes) -> bool:
         if key == self._own_key:
             return True
-        peer = self._permits.peer_of_validator(key)
-        return peer is not None and self._transport.is_connected(peer)
+        return any(map(self._transport.is_connected, self._permits.peers_of_validator(key)))
 
     def _on_final(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         decided_by, self._set = self._set, executed.next_validators

@@ -118,6 +118,11 @@ class SigningState:
         return self._last
 
     @property
+    def chain_id(self) -> bytes:
+        """The chain that the key signs for."""
+        return self._owner.chain_id
+
+    @property
     def in_quarantine(self) -> bool:
         """True while nothing may be signed."""
         return self._journal is None

@@ -18,6 +18,7 @@ from drexnode.rpc.api import (
     AssetInfo,
     Balance,
     Balances,
+    CastVote,
     ConsensusStatus,
     EvidenceInfo,
     HistoryEntry,
@@ -48,7 +49,7 @@ from ledger.execute import ExecutionContext, build_block
 from ledger.freezes import read_floor
 from ledger.genesis import chain_id_of, encode_genesis, ledger_parameters, make_genesis_state
 from ledger.override import Override
-from ledger.payloads import Kind
+from ledger.payloads import Kind, VoteOperation
 from ledger.registry import find_participant
 from ledger.slices import finish
 from ledger.state import ASSET, BALANCE, FREEZE, OUTPUT, PARTICIPANT, StateView, read_balance, read_output
@@ -100,6 +101,7 @@ class MemoryChain:
         self.places: dict[bytes, tuple[Transaction, int, int]] = {}
         self.rejected: dict[bytes, DrexError] = {}
         self.reasons: list[Reason] = []
+        self.votes: list[tuple[bytes, VoteOperation]] = []
         self.halted: DrexError | None = None
         self.metrics = Metrics()
         self._moved = trio.Event()
@@ -380,6 +382,13 @@ class MemoryChain:
     def consensus(self) -> ConsensusStatus:
         me = ValidatorInfo(0, self.key.public_key, "memory", True, self.tip().height or None)
         return ConsensusStatus(self.tip().height + 1, 0, "waiting", None, 1, 1, (me,))
+
+    def stall_causes(self) -> list[Reason]:
+        return self.reasons
+
+    async def cast_vote(self, subject: bytes, operation: VoteOperation) -> CastVote:
+        self.votes.append((subject, operation))
+        return CastVote(bytes(32), self.key.public_key, 1_000)
 
     def evidence(self) -> tuple[EvidenceInfo, ...]:
         return (EvidenceInfo(self.key.public_key, 1, 0, 2, b"proof"),)

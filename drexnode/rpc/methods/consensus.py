@@ -4,26 +4,62 @@ from __future__ import annotations
 
 from typing import Any
 
+from drexnode.rpc.api import CastVote
 from drexnode.rpc.errors import invalid_params, too_large
 from drexnode.rpc.methods.network import consensus_view
-from drexnode.rpc.params import Height
+from drexnode.rpc.params import Flag, Hash32, Height
 from drexnode.rpc.registry import Context, method
+from drexnode.stall import NEXT
 from ledger.genesis import decode_genesis
 from ledger.override import encode_override
+from ledger.payloads import VoteOperation
+
+# What keeps blocks from everyone; any other cause concerns the asked node alone.
+NETWORK_CAUSES = frozenset({"NO_QUORUM", "CHANGING_ROUND"})
 
 
-@method("qbft_explainStall", "{stalled, reason, missing, …}")
+@method("qbft_explainStall", "{stalled, code, reason, missing, causes, …}")
 async def explain_stall(context: Context) -> dict[str, Any]:
-    """Whether a block is wanted and can't come, why, and which validators are missing."""
+    """What keeps blocks from coming or this validator from voting: each cause with what to do."""
     status = context.api.consensus()
     view = consensus_view(status)
     missing = [item for item in view["validators"] if not item["connected"]]
+    causes = [
+        {"code": cause.code, "message": cause.message, "next": NEXT.get(cause.code), **dict(cause.data)}
+        for cause in context.api.stall_causes()
+    ]
+    first = causes[0] if causes else {"code": None, "message": None, "next": None}
     return {
-        "stalled": status.stalled_reason is not None,
-        "reason": status.stalled_reason,
+        "stalled": any(cause["code"] in NETWORK_CAUSES for cause in causes),
+        "code": first["code"],
+        "reason": first["message"],
+        "next": first["next"],
+        "causes": causes,
         "missing": [item["name"] or item["public_key"] for item in missing],
         **{key: view[key] for key in ("height", "round", "phase", "quorum", "reachable")},
     }
+
+
+@method(
+    "qbft_proposeValidatorVote",
+    "{txid, voter, subject, add, expires, warning}",
+    admin=True,
+    example=("ab" * 32, True),
+)
+async def propose_validator_vote(context: Context, key: Hash32, add: Flag) -> dict[str, Any]:
+    """Let this validator vote a candidate into the set, or a validator out of it."""
+    cast = await context.api.cast_vote(key, VoteOperation.ADD if add else VoteOperation.REMOVE)
+    return {**_vote_view(cast, key), "add": add, "expires": cast.expires, "warning": cast.warning}
+
+
+@method("qbft_discardValidatorVote", "{txid, voter, subject}", admin=True, example=("ab" * 32,))
+async def discard_validator_vote(context: Context, key: Hash32) -> dict[str, Any]:
+    """Let this validator take its standing vote on a key back."""
+    return _vote_view(await context.api.cast_vote(key, VoteOperation.WITHDRAW), key)
+
+
+def _vote_view(cast: CastVote, subject: bytes) -> dict[str, Any]:
+    return {"txid": cast.txid.hex(), "voter": cast.voter.hex(), "subject": subject.hex()}
 
 
 @method("qbft_getEvidence", "list of {validator, height, round, step, proof}")
