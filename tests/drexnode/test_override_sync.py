@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from drexnode.chain_api import ChainApi
 from drexnode.executor import Executor
 from drexnode.metrics import Metrics
 from drexnode.override_start import finish_override
@@ -191,6 +192,7 @@ async def test_overrides_are_served_from_a_height_on(tmp_path: Path) -> None:
         head = full.finalizer.head
         second = make_override(DOCUMENT, head.header, head.certificate, *NEW_SET[:2], epoch=2)
         follow_here(full.finalizer, second)
+        assert ChainApi(full.finalizer).overrides() == (first, second)
         asked = PeerId("asker")
         for start, expected in ((0, [first, second]), (3, [second]), (5, [])):
             answer = await full.overrides.serve(asked, encode_message(OverridesRequest(start)))

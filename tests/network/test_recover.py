@@ -31,6 +31,7 @@ from tests.network.net import Network, drexnode, free_base_port, network, until
 pytestmark = pytest.mark.network
 HANDBOOK = (Path(__file__).parents[2] / "docs" / "recovery.md").read_text("utf-8")
 LOST = ("validator-1", "validator-2", "validator-3")
+PATIENCE_S = 240  # of a busy machine
 LEFT = ("validator-0", "full-0", "observer-0")
 
 
@@ -70,9 +71,9 @@ class Load:
             while not self._stopping.is_set():
                 sent = wallet.transfer(alice, bob.address, asset, 1)
                 try:
-                    wait_final(client, sent.txid.hex(), 3)
-                except WalletError:  # the network has lost its quorum
-                    return
+                    wait_final(client, sent.txid.hex(), 10)
+                except WalletError:  # the network has lost its quorum, or is slow
+                    continue
                 self.final.append(sent.txid.hex())
 
 
@@ -188,7 +189,7 @@ def disaster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disaster]:
             assert done.returncode == output.OK, done.stderr
             assert net.run("devnet", "start", "observer-0").returncode == output.OK
             with Load(net) as load:
-                until("some are final", lambda: len(load.final) >= 30, 90)
+                until("some are final", lambda: len(load.final) >= 30, PATIENCE_S)
                 for name in LOST:
                     assert net.run("devnet", "kill", name).returncode == output.OK
                 for name in LOST:
@@ -253,8 +254,8 @@ def test_the_chain_goes_on_with_everything_that_was_final(disaster: Disaster) ->
         assert disaster.recover(*line, "--yes")["was_applied_before"] is True
     for home in (disaster.home("validator-0"), disaster.home("full-0"), *(s.home for s in disaster.spares)):
         start_process(home)
-    until("validator-0 answers", lambda: disaster.net.height("validator-0") is not None)
-    until("blocks come again", lambda: (disaster.net.height("full-0") or 0) > disaster.height + 1, 60)
+    until("validator-0 answers", lambda: disaster.net.height("validator-0") is not None, PATIENCE_S)
+    until("blocks come again", lambda: (disaster.net.height("full-0") or 0) > disaster.height + 1, PATIENCE_S)
     disaster.net.transfer()
     for txid in disaster.final:
         assert disaster.net.ask("full-0", rpc.transaction_status(txid)).status == "FINAL"
@@ -270,14 +271,14 @@ def test_a_node_without_the_override_refuses_and_says_what_to_do(disaster: Disas
         entries = disaster.net.log("observer-0")
         return next((entry for entry in entries if entry.get("code") == "OVERRIDE_NOT_APPLIED"), None)
 
-    entry = until("the refusal is logged", refusal, 30)
+    entry = until("the refusal is logged", refusal, PATIENCE_S)
     assert "drexnode recover apply" in entry["reason"]
     assert disaster.net.height("observer-0") in (disaster.height, disaster.height + 1)
     stop([disaster.home("observer-0")])
     signed = disaster.folder / "override.json"
     assert disaster.recover("apply", signed, "--home", disaster.home("observer-0"), "--yes")["applied"]
     assert disaster.net.run("devnet", "start", "observer-0").returncode == output.OK
-    until("it follows", lambda: (disaster.net.height("observer-0") or 0) > disaster.height + 1, 30)
+    until("it follows", lambda: (disaster.net.height("observer-0") or 0) > disaster.height + 1, PATIENCE_S)
 
 
 def test_an_empty_observer_follows_through_the_override(disaster: Disaster) -> None:
@@ -288,7 +289,7 @@ def test_an_empty_observer_follows_through_the_override(disaster: Disaster) -> N
     assert disaster.net.run("devnet", "start", "observer-0").returncode == output.OK
     target = disaster.net.height("full-0")
     assert target is not None
-    until("it has all", lambda: (disaster.net.height("observer-0") or 0) >= target, 60)
+    until("it has all", lambda: (disaster.net.height("observer-0") or 0) >= target, PATIENCE_S)
     disaster.net.await_agreement(target, ["full-0", "observer-0", "validator-0"])
     for txid in disaster.final:
         assert disaster.net.ask("observer-0", rpc.transaction_status(txid)).status == "FINAL"
