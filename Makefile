@@ -86,6 +86,7 @@ netns-run: setup  ## Ten nodes 40 ms apart under load, kills and partitions: mak
 crash: setup  ## Kill a network twenty times under load, a store a thousand times, flip 500 bits (long)
 	@$(BIN)/python -m tests.crash.network_kills --rounds 20 --transactions 45000
 	@$(BIN)/python -m tests.crash.kill_loop --count 1000 --points 200
+	@$(BIN)/python -m tests.crash.vote_kills --count 500
 	@$(BIN)/python -m tests.crash.bit_flips --count 500
 	@$(BIN)/python -m tests.crash.power_cuts
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from storage import failpoints
+from tests.crash import vote_kills
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,18 @@ def test_a_death_at_every_fail_point_loses_nothing() -> None:
     points = 2 * len(failpoints.NAMES)
     words = run("tests.crash.kill_loop", "--count", "0", "--points", str(points), "--seed", "12")
     assert f"{points} deaths at fail points" in words
+
+
+def test_a_validator_killed_at_every_point_of_a_vote_signs_nothing_twice_and_keeps_its_lock() -> None:
+    count = 2 * len(vote_kills.POINTS)
+    words = run("tests.crash.vote_kills", "--count", str(count), "--seed", "15")
+    assert f"{count} kills over" in words
+    assert all(f"     2  {point}" in words for point in vote_kills.POINTS)
+
+
+def test_a_validator_that_forgets_its_votes_at_each_start_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="VIOLATION"):
+        run("tests.crash.vote_kills", "--count", "60", "--forget")
 
 
 def test_one_flipped_bit_in_any_file_is_noticed() -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,13 @@ from tests.simulator import mutants
 from tests.simulator.memo import remembered
 from tests.simulator.oracle import Violation
 from tests.simulator.schedules import KINDS, Result, run_schedule
-from tests.simulator.twins import all_partitions, fork_with_too_many_twins, run_twins
+from tests.simulator.twins import (
+    Partition,
+    all_partitions,
+    fork_with_too_many_twins,
+    run_twins,
+    sampled_partitions,
+)
 
 CHUNK = 50
 Found = tuple[int, str, str]  # seed, kind of failure, what it says
@@ -199,18 +205,29 @@ def hunt_mutant(name: str, limit: int | None = None) -> tuple[int, str] | None:
 
 def run_twin_plans(stride: int = 1, offset: int = 0) -> Tally:
     """Every `stride`-th of the 16^4 splits of four validators and one twin; finds are numbered by plan."""
+    plans = itertools.islice(enumerate(all_partitions(5)), offset, None, stride)
+    return _run_plans(plans, twins=1, size=4)
+
+
+def run_sampled_twins(count: int, seed: int = 1) -> Tally:
+    """`count` splits by chance of seven validators and two twins."""
+    return _run_plans(enumerate(sampled_partitions(9, count, seed)), twins=2, size=7)
+
+
+def _run_plans(plans: Iterable[tuple[int, tuple[Partition, ...]]], twins: int, size: int) -> Tally:
     tally, started = Tally(), time.process_time()
-    for number, plan in enumerate(itertools.islice(all_partitions(5), offset, None, stride)):
-        tally.schedules += 1
-        try:
-            run_twins(1, plan)
-        except Exception as error:  # any exception is a find
-            tally.found.append((offset + number * stride, type(error).__name__, str(error)))
+    with remembered():
+        for number, plan in plans:
+            tally.schedules += 1
+            try:
+                run_twins(twins, plan, size)
+            except Exception as error:  # any exception is a find
+                tally.found.append((number, type(error).__name__, str(error)))
     tally.cpu_seconds = time.process_time() - started
     return tally
 
 
-def fork_of_too_many_twins() -> str:
+def fork_of_too_many_twins(size: int = 4) -> str:
     """What the oracle says about f + 1 twins; empty if it saw nothing wrong."""
-    violation = fork_with_too_many_twins()
+    violation = fork_with_too_many_twins(size)
     return "" if violation is None else str(violation)

@@ -17,6 +17,7 @@ from tests.simulator.search import (
     fork_of_too_many_twins,
     hunt_mutant,
     run_chunk,
+    run_sampled_twins,
     run_twin_plans,
     search,
 )
@@ -114,6 +115,16 @@ def test_f_twins_never_fork_whatever_the_splits() -> None:
     tally = run_twin_plans(stride=61)  # prime, so the splits of all rounds vary
     assert tally.schedules > 1000
     assert not tally.found, tally.found
+
+
+def test_two_twins_of_seven_never_fork_under_sampled_splits() -> None:
+    tally = run_sampled_twins(60)
+    assert tally.schedules == 60
+    assert not tally.found, tally.found
+
+
+def test_three_twins_of_seven_fork() -> None:
+    assert "agreement" in fork_of_too_many_twins(7)
 
 
 def test_f_plus_1_twins_fork_and_the_oracle_sees_it() -> None:

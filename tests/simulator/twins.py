@@ -7,6 +7,7 @@ them. With f twins no assignment may fork; with f + 1 a fork must be found (`for
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 
 from consensus.messages import Decided, decode_message
@@ -32,6 +33,16 @@ def two_sided(nodes: int) -> list[Partition]:
 def all_partitions(nodes: int, rounds: int = ROUNDS) -> Iterator[tuple[Partition, ...]]:
     """Every assignment of a split to each of the first rounds: 16^4 for five nodes."""
     return itertools.product(two_sided(nodes), repeat=rounds)
+
+
+def sampled_partitions(
+    nodes: int, count: int, seed: int = 1, rounds: int = ROUNDS
+) -> Iterator[tuple[Partition, ...]]:
+    """`count` assignments by chance, for more nodes than can be enumerated: 256^4 for nine of them."""
+    dice = random.Random(seed)
+    for _ in range(count):
+        sides = [{0, *(node for node in range(1, nodes) if dice.random() < 0.5)} for _ in range(rounds)]
+        yield tuple(map(frozenset, sides))
 
 
 def prepare_twins(twins: int, plan: tuple[Partition, ...], seed: int = 1, size: int = 4) -> Stage:
