@@ -157,7 +157,7 @@ class StoppedNode:
             how = "from this node's disk" if is_held else "fetched from a peer that holds it"
             steps.append(f"make {name}, which was locked on, final at the next start, {how}")
         steps.append(
-            f"from block {override.height + 1} on accept blocks of {len(order.validators)} validators alone: "
+            f"from block {override.height + 1} on accept blocks of these {len(order.validators)} alone: "
             + ", ".join(member.public_key.hex() for member in order.validators)
         )
         steps.append(self._part(override))

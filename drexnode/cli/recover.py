@@ -111,7 +111,7 @@ def _member(text: str) -> OverrideValidator:
 def _warn_of_size(size: int) -> None:
     faulty = (size - 1) // 3
     if faulty == 0:
-        note(f"{size} validators bear no failure at all: vote more in as soon as blocks come again")
+        note(f"a set of {size} bears no failure at all: vote more in as soon as blocks come again")
 
 
 @command.command("show", cls=ExampleCommand, example="drexnode recover show o.json --genesis genesis.json")
@@ -230,7 +230,7 @@ def apply(file: Path, home: Path, abandon_lock: bool, yes: bool, as_json: bool) 
         "steps": list(plan.steps),
         "next": f"drexnode start --home {home}",
     }
-    _show(facts, as_json)
+    _show(facts if as_json else {name: facts[name] for name in facts if name != "steps"}, as_json)
 
 
 def _ask(lines: Sequence[str], question: str, following: str, *, yes: bool) -> None:

@@ -380,7 +380,7 @@ def test_the_commands_from_statement_to_apply(
     names = [f"{member.public_key.hex()}={peer(member.peer_id)}" for member in members("validator-4")]
     propose = ("recover", "propose", statement, "--genesis", genesis, "--validator", names[0], "--out", order)
     assert run(*propose) == output.OK
-    assert "bear no failure" in capsys.readouterr().err
+    assert "bears no failure" in capsys.readouterr().err
     assert run(*propose) == output.UNSAFE
     assert run("recover", "apply", order, "--home", home, "--yes") == output.UNSAFE
     assert "OVERRIDE_NOT_AUTHORISED" in capsys.readouterr().err

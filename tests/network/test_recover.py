@@ -182,7 +182,7 @@ def disaster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disaster]:
         with network(folder / "net") as net:
             spares = make_spares(net, folder)
             early = folder / "early.json"
-            net.transfer()
+            net.transfer(timeout_s=100)
             stop([net.devnet.node("observer-0").home])
             home = net.devnet.node("observer-0").home
             done = drexnode("recover", "statement", "--home", home, "--out", early)
@@ -256,12 +256,14 @@ def test_the_chain_goes_on_with_everything_that_was_final(disaster: Disaster) ->
         start_process(home)
     until("validator-0 answers", lambda: disaster.net.height("validator-0") is not None, PATIENCE_S)
     until("blocks come again", lambda: (disaster.net.height("full-0") or 0) > disaster.height + 1, PATIENCE_S)
-    disaster.net.transfer()
+    disaster.net.transfer(timeout_s=100)
     for txid in disaster.final:
         assert disaster.net.ask("full-0", rpc.transaction_status(txid)).status == "FINAL"
     for spare in disaster.spares:
         with rpc.Client(spare.rpc_url) as client:
-            until(f"{spare.name} follows", lambda: client.run(rpc.block_number()) > disaster.height)
+            until(
+                f"{spare.name} follows", lambda: client.run(rpc.block_number()) > disaster.height, PATIENCE_S
+            )
 
 
 def test_a_node_without_the_override_refuses_and_says_what_to_do(disaster: Disaster) -> None:
@@ -290,7 +292,7 @@ def test_an_empty_observer_follows_through_the_override(disaster: Disaster) -> N
     target = disaster.net.height("full-0")
     assert target is not None
     until("it has all", lambda: (disaster.net.height("observer-0") or 0) >= target, PATIENCE_S)
-    disaster.net.await_agreement(target, ["full-0", "observer-0", "validator-0"])
+    disaster.net.await_agreement(target, ["full-0", "observer-0", "validator-0"], PATIENCE_S)
     for txid in disaster.final:
         assert disaster.net.ask("observer-0", rpc.transaction_status(txid)).status == "FINAL"
     stop([home])
