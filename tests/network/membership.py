@@ -32,7 +32,8 @@ from tests.network.steady import SteadyLoad, headers, intervals_ms, signed_trans
 _LEAVES = "validator-3"
 _STAY = ["validator-0", "validator-1", "validator-2"]
 _BLOCKS = 20
-_LOAD_S = 60.0
+_LOAD_S = 180.0
+"""Longer than the whole takes: without payments there would be an empty block each 5 s."""
 
 Say = Callable[[str], None]
 
@@ -66,7 +67,7 @@ class Newcomer:
     def start(self) -> None:
         """Start it and wait until it stands at the tip."""
         start_process(self.home)
-        until("the newcomer is ready", self._is_ready, 60)
+        until("the newcomer is ready", self._is_ready, 120)
 
     def stop(self) -> None:
         """Stop it, if it runs."""
@@ -102,7 +103,7 @@ def vote(net: Network, operation: str, subject: str, voters: list[str | Path]) -
 
 def signers(net: Network, first: int, blocks: int) -> list[set[str]]:
     """Who sealed each of so many blocks from a height on; waits for them."""
-    until(f"block {first + blocks}", lambda: (net.height("validator-0") or 0) >= first + blocks, 60)
+    until(f"block {first + blocks}", lambda: (net.height("validator-0") or 0) >= first + blocks, 120)
     found = []
     for height in range(first, first + blocks):
         certificate = net.ask("validator-0", rpc.certificate(height))

@@ -98,8 +98,9 @@ class SteadyLoad:
                 self.refused.append(answer)
 
     def lost(self, net: Network, name: str, *, survivors: Sequence[str], timeout_s: float) -> set[str]:
-        """What nodes of `survivors` took and is not in the chain of `name` within `timeout_s`. A node that
-        was killed may forget what it had not yet told anybody; those that lived may not."""
+        """What nodes of `survivors` took and never gets into the chain of `name`: the wait ends once none of
+        it did for `timeout_s`. A node that was killed may forget what it had not yet told anybody; those that
+        lived may not."""
         urls = {net.devnet.node(survivor).rpc_url for survivor in survivors}
         open_ones = set().union(*(txids for url, txids in self.taken.items() if url in urls))
         deadline, read = time.monotonic() + timeout_s, 0
@@ -109,7 +110,9 @@ class SteadyLoad:
                 for height in range(read + 1, tip + 1):
                     block = client.run(rpc.block(height))
                     assert block is not None
-                    open_ones.difference_update(block["transactions"])
+                    if not open_ones.isdisjoint(block["transactions"]):
+                        open_ones.difference_update(block["transactions"])
+                        deadline = time.monotonic() + timeout_s
                 read = tip
                 if time.monotonic() > deadline:
                     break

@@ -39,13 +39,12 @@ def test_without_one_of_four_validators_most_blocks_wait_for_nobody(net: Network
 
 def test_a_validator_whose_clock_is_an_hour_wrong_stops_nobody(net: Network) -> None:
     said: list[str] = []
-    clock_offset.run(net, rate=50, seconds=5, say=said.append)
+    clock_offset.run(net, rate=50, seconds=8, say=said.append, most_s=60)
     assert [text.split(":")[0].rpartition("is ")[2] for text in said] == [
         "an hour ahead",
         "an hour behind",
         "right again",
     ]
-    assert " 0 of them sealed" in said[0]
     assert " 0 of them sealed" not in said[2]
 
 
