@@ -8,14 +8,14 @@ Layouts: docs/encodings-consensus.md, "Evidence" and "Conflict proof".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from consensus.evidence import MAX_EVIDENCE_BYTES, Evidence, decode_evidence
 from drexnode.telemetry import get_logger
 from primitives.codec import encode
 from primitives.errors import DecodeError, InvariantViolation, StorageFailure
-from primitives.limits import DRIVER_EVIDENCE_KEPT
+from primitives.limits import DRIVER_EVIDENCE_KEPT, EVIDENCE_PER_VALIDATOR
 from storage.files import read_bounded, replace_file, write_failed
 
 EVIDENCE_FOLDER = "evidence"
@@ -31,6 +31,7 @@ class EvidenceStore:
         """Read what is kept. Raises `StorageFailure`."""
         self._directory = directory
         self._kept: dict[Subject, Evidence] = {}
+        self.on_admitted: Callable[[Evidence], None] = lambda evidence: None
         for path in sorted(directory.glob("equivocation-*.bin"))[:DRIVER_EVIDENCE_KEPT]:
             try:
                 data = read_bounded(path, MAX_EVIDENCE_BYTES)
@@ -47,11 +48,18 @@ class EvidenceStore:
 
     def admit(self, evidence: Evidence) -> bool:
         """Take evidence; True when it is new and must be written. No file is touched."""
-        subject = _subject(evidence)
-        if subject in self._kept or len(self._kept) >= DRIVER_EVIDENCE_KEPT:
+        if not self.wants(evidence):
             return False
-        self._kept[subject] = evidence
+        self._kept[_subject(evidence)] = evidence
+        self.on_admitted(evidence)
         return True
+
+    def wants(self, evidence: Evidence) -> bool:
+        """True for evidence that is new and for which there is room: in all, and against its validator."""
+        if _subject(evidence) in self._kept or len(self._kept) >= DRIVER_EVIDENCE_KEPT:
+            return False
+        against = sum(kept.validator == evidence.validator for kept in self._kept.values())
+        return against < EVIDENCE_PER_VALIDATOR
 
     def write(self, evidence: Evidence) -> None:
         """Make admitted evidence durable. Raises `StorageFailure`."""

@@ -28,6 +28,7 @@ from drexnode.clock import open_clock, wall_clock_ms
 from drexnode.config import ConfigError, NodeConfig
 from drexnode.consensus_driver import ConsensusDriver
 from drexnode.dissemination import Dissemination
+from drexnode.evidence_exchange import EvidenceExchange
 from drexnode.evidence_store import EVIDENCE_FOLDER, EvidenceStore, keep_proofs
 from drexnode.executor import Executor
 from drexnode.finalizer import Finalizer
@@ -144,7 +145,7 @@ class Node:
         self._transport = transport
         self._signer = signer
         self._metrics = metrics
-        self._configured = _configured_peers(config)
+        self._configured = configured_peers(config)
         self._persistent: set[PeerId] = set()
         self._permits = Permits(
             finalizer.queries.state_entries(NODE, MAX_REGISTERED_NODES),
@@ -157,6 +158,13 @@ class Node:
         self._retention = Retention(config, finalizer)
         self._housekeeping = Housekeeping(disk_space(config), metrics)
         self._evidence = EvidenceStore(config.data_path / EVIDENCE_FOLDER)
+        self._exchange = EvidenceExchange(
+            transport,
+            finalizer,
+            self._evidence,
+            metrics,
+            lambda: [peer.peer_id for peer in transport.peers()],
+        )
         self._recent = RecentBlocks()
         finalizer.on_final(self._recent.on_final)
         self._executor = Executor(finalizer, metrics)
@@ -300,6 +308,7 @@ class Node:
         transport, config = self._transport, self._config
         self._server.register(transport)
         self._overrides.register()
+        self._exchange.register()
         self._heads.subscribe()
         self._intake.subscribe()
         await finish_override(self._finalizer, self._executor, self._candidates.find)
@@ -312,6 +321,7 @@ class Node:
             nursery.start_soon(self._dissemination.run, self._admission.unfinished)
             if self._driver is not None:
                 nursery.start_soon(self._driver.run, self._recovered())
+            nursery.start_soon(self._exchange.run)
             nursery.start_soon(self.api.run)
             nursery.start_soon(self.api.maintenance.run)
             nursery.start_soon(self._retention.run)
@@ -365,6 +375,7 @@ class Node:
                     _log.info("peer.connected", peer=event.peer)
                     self._heads.peer_connected(event.peer)
                     nursery.start_soon(self._overrides.ask, event.peer)
+                    nursery.start_soon(self._exchange.offer, event.peer)
                     if self._driver is not None:
                         self._driver.peer_connected(event.peer)
                 else:
@@ -394,7 +405,7 @@ class Node:
             self._stay_connected()
 
 
-def _configured_peers(config: NodeConfig) -> Mapping[PeerId, tuple[str, ...]]:
+def configured_peers(config: NodeConfig) -> Mapping[PeerId, tuple[str, ...]]:
     """Peers that the configuration names: those to keep connected (with an address) and those allowed."""
     known: dict[PeerId, tuple[str, ...]] = {PeerId(peer): () for peer in config.p2p.allow}
     for text in config.p2p.peers:

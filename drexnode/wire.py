@@ -12,11 +12,13 @@ from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from consensus.evidence import MAX_EVIDENCE_BYTES
 from primitives.block import BlockHeader, BlockId, block_id, check_header_shape
 from primitives.certificate import CommitCertificate, check_certificate_shape
 from primitives.codec import Record, decode, encode
 from primitives.errors import DecodeError
 from primitives.limits import (
+    EVIDENCE_IN_OFFER,
     MAX_BATCH_BYTES,
     MAX_BATCH_TRANSACTIONS,
     MAX_BLOCK_TRANSACTIONS,
@@ -41,6 +43,7 @@ METHOD_BLOCKS = "blocks"
 METHOD_HEADERS = "headers"
 METHOD_PROPOSAL = "proposal"
 METHOD_OVERRIDES = "overrides"
+METHOD_EVIDENCE = "evidence"
 
 WIRE_VERSION = 1
 
@@ -185,6 +188,15 @@ class OverridesResponse(Record, frozen=True):
     ]
 
 
+class EvidenceOffer(Record, frozen=True):
+    """Request of `evidence`: encoded proofs of double signing; the answer is empty."""
+
+    evidence: Annotated[
+        tuple[Annotated[bytes, Meta(min_length=1, max_length=MAX_EVIDENCE_BYTES)], ...],
+        Meta(min_length=1, max_length=EVIDENCE_IN_OFFER),
+    ]
+
+
 M = TypeVar("M", bound=Record)
 
 _MAX_BYTES: dict[type[Record], int] = {
@@ -201,6 +213,7 @@ _MAX_BYTES: dict[type[Record], int] = {
     ProposalResponse: MAX_RESPONSE_BYTES,
     OverridesRequest: MAX_REQUEST_BYTES,
     OverridesResponse: MAX_RESPONSE_BYTES,
+    EvidenceOffer: MAX_REQUEST_BYTES,
 }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from consensus.evidence import Evidence
 from drexnode.evidence_store import EvidenceStore, keep_proofs
 from primitives.errors import InvariantViolation, StorageFailure
-from primitives.limits import DRIVER_EVIDENCE_KEPT
+from primitives.limits import DRIVER_EVIDENCE_KEPT, EVIDENCE_PER_VALIDATOR
 
 
 def evidence(height: int, second: int = 1) -> Evidence:
@@ -33,9 +34,18 @@ def test_a_validator_that_signs_one_step_a_thousand_times_leaves_one_file(tmp_pa
 
 def test_evidence_is_bounded(tmp_path: Path) -> None:
     store = EvidenceStore(tmp_path)
-    for height in range(DRIVER_EVIDENCE_KEPT + 5):
-        store.admit(evidence(height))
+    for number in range(DRIVER_EVIDENCE_KEPT + 5):
+        validator = (number // EVIDENCE_PER_VALIDATOR).to_bytes(32, "big")
+        store.admit(structs.replace(evidence(number), validator=validator))
     assert len(store.kept) == DRIVER_EVIDENCE_KEPT
+
+
+def test_one_validator_can_not_fill_the_store(tmp_path: Path) -> None:
+    store = EvidenceStore(tmp_path)
+    for height in range(EVIDENCE_PER_VALIDATOR + 5):
+        store.admit(evidence(height))
+    assert len(store.kept) == EVIDENCE_PER_VALIDATOR
+    assert store.admit(structs.replace(evidence(1), validator=bytes([7]) * 32))
 
 
 def test_a_damaged_file_hides_nothing_else(tmp_path: Path) -> None:
