@@ -56,7 +56,7 @@ START_POINT = "journal.after_rotate"  # the restart writes both memories anew, a
 HOST_POINTS = ("block stored", "vote signed", "block decided", "chain stored")
 POINTS = (*VOTE_POINTS, START_POINT, *HOST_POINTS)
 HEIGHTS = 25  # so many in one world, then the next seed
-SIMULATED_MS = 120_000
+SIMULATED_MS = 600_000
 
 
 class KilledValidator(Node):
@@ -211,7 +211,7 @@ def run_world(
     victim.prepare(home, kills, limit)
     world.nodes += [victim, *(Node(world, number, number, 4, TIMES) for number in range(1, 4))]
     victim.faults.restart_after_ms = world.random.choice((5, 100))
-    world.network.loss = world.random.choice((0.05, 0.2, 0.3))
+    world.network.loss = world.random.choice((0.05, 0.1, 0.2))
     for node in world.nodes:
         world.after(0, node.boot)
     for number in range(HEIGHTS):
