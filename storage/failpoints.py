@@ -34,6 +34,7 @@ TOOL_NAMES = (  # of commands, which a running node does not pass
     "prune.after_write",
     "restore.after_batch",
     "restore.before_rename",
+    "rollback.before_swap",
     "snapshot.after_chunk",
     "snapshot.before_rename",
 )

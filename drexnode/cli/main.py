@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "backup": ("backup", "The chain, extended and signed: create, verify, restore."),
         "snapshot": ("snapshot", "The state at one height: create, verify, restore."),
         "prune": ("prune", "Let the bodies of old blocks go."),
+        "rollback": ("rollback", "Drop a stopped node's last blocks, to fetch them again."),
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
         "recover": ("recover", "Go on after more than f validators were lost for good."),
