@@ -274,6 +274,7 @@ _OTHER_VARIABLES = frozenset(
         "DREX_RPC",
         "DREX_FAILPOINT",
         "DREX_KEYSTORE",
+        "DREX_ADDRESS_BOOK",
         "DREX_TEST_CLOCK_OFFSET_MS",
     }
 )

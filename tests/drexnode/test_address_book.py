@@ -9,6 +9,7 @@ import pytest
 
 from drexnode.address_book import AddressBook
 from drexnode.cli import output
+from drexnode.config import load_config
 from drexnode.wallet_accounts import WalletError
 from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BANK_B_ISPB
 from ledger.locks import key_lock
@@ -105,3 +106,8 @@ async def test_a_name_is_taken_wherever_an_address_is(path: Path, tmp_path: Path
         assert shell.run("query", "balance", "carol")[1]["code"] == "WALLET_UNKNOWN"
 
     await play(tmp_path, work)
+
+
+def test_the_variable_that_names_the_book_is_no_unknown_key_of_a_node(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "drexnode.toml").touch()
+    assert load_config(tmp_path).home == tmp_path.resolve()
