@@ -40,9 +40,11 @@ class ApplyPlan:
 class StoppedNode:
     """The open chain of a stopped node to which an override is to be applied. `close` it."""
 
-    def __init__(self, config: NodeConfig) -> None:
-        """Raises `StorageFailure` (STORAGE_LOCKED while the node runs), `ConfigError`."""
+    def __init__(self, config: NodeConfig, signer: NodeConfig | None = None) -> None:
+        """`signer` is the home of its signer process, if that has one of its own. Raises `StorageFailure`
+        (STORAGE_LOCKED while the node runs), `ConfigError`."""
         self._config = config
+        self._signer = signer or config
         self._finalizer: Finalizer = open_chain(config, read_genesis(config.genesis_path), Metrics())
 
     def close(self) -> None:
@@ -54,7 +56,7 @@ class StoppedNode:
 
         Raises `OverrideRefused`: OVERRIDE_FOREIGN, OVERRIDE_NOT_AUTHORISED, OVERRIDE_BAD_SIGNATURE,
         OVERRIDE_TOO_FEW, OVERRIDE_EPOCH, OVERRIDE_LOWER_TIP, OVERRIDE_OTHER_BLOCK, OVERRIDE_BAD_PROOF,
-        OVERRIDE_LOCK_NOT_CARRIED."""
+        OVERRIDE_LOCK_NOT_CARRIED; `RecoveryRefused`: RECOVER_NO_MEMORY."""
         finalizer = self._finalizer
         check_override(override, finalizer.genesis, finalizer.chain_id, verify)
         head = finalizer.head
@@ -130,7 +132,7 @@ class StoppedNode:
         config, head = self._config, self._finalizer.head
         if config.node.role != "validator" or head.height < override.decided_height:
             return
-        lock = own_lock(config, head.height + 1, head.validators)
+        lock = own_lock(self._signer, head.height + 1, head.validators)
         if lock is None or block_id(lock.header) == override.block_id:
             return
         certificate = override.certificate

@@ -119,10 +119,14 @@ class Statement(Record, frozen=True):
         return (body.next_validators or body.validators).validators()
 
 
-def make_statement(config: NodeConfig) -> Statement:
-    """The statement of the stopped node of `config`.
+def make_statement(
+    config: NodeConfig, signer: NodeConfig | None = None, *, memory_is_lost: bool = False
+) -> Statement:
+    """The statement of the stopped node of `config`. `signer` is the home of its signer process, if that has
+    one of its own; `memory_is_lost` states the tip of a validator whose memory of its votes is gone.
 
-    Raises `StorageFailure` (STORAGE_LOCKED while it runs, STORAGE_MISSING) and `ConfigError`."""
+    Raises `StorageFailure` (STORAGE_LOCKED while it runs, STORAGE_MISSING), `ConfigError` and
+    `RecoveryRefused` (RECOVER_NO_MEMORY)."""
     document = read_genesis(config.genesis_path)
     chain_id = chain_id_of(document)
     key = read_plain_key(config.peer_key_path)
@@ -130,14 +134,18 @@ def make_statement(config: NodeConfig) -> Statement:
         config.data_path / STORE_FOLDER, chain_id, hot_set_bytes=config.storage.hot_set_bytes
     )
     try:
-        body = _body(config, document, store, key.public_key)
+        body = _body(config, document, store, key.public_key, None if memory_is_lost else signer or config)
     finally:
         store.close()
     return Statement(body, key.sign(_hash_statement(encode(body))))
 
 
 def _body(
-    config: NodeConfig, document: GenesisDocument, store: ChainStore, public_key: bytes
+    config: NodeConfig,
+    document: GenesisDocument,
+    store: ChainStore,
+    public_key: bytes,
+    signer: NodeConfig | None,
 ) -> StatementBody:
     chain_id, tip = chain_id_of(document), store.tip
     if tip is None:
@@ -149,7 +157,9 @@ def _body(
             "VALIDATORS_NOT_KEPT", f"the set that decided block {tip.height} was not kept here"
         )
     deciders = read_overrides(store.database).validators_after(tip.header) or read_validators(store.state)
-    lock = own_lock(config, tip.height + 1, deciders) if config.node.role == "validator" else None
+    lock = None
+    if config.node.role == "validator" and signer is not None:
+        lock = own_lock(signer, tip.height + 1, deciders)
     if lock is not None:
         key = content_key(tip.height + 1, block_id(lock.header))
         lock = LockRecord(lock.round, lock.header, lock.prepares, store.database.get(key) is not None)
@@ -174,8 +184,14 @@ def _set_record(validators: ValidatorSet) -> SetRecord:
 def own_lock(config: NodeConfig, height: int, validators: ValidatorSet) -> LockRecord | None:
     """The proven lock that journal or watermark of a home hold for `height` in the given set, or None.
 
-    Reads only; `holds_bodies` is left False. A lock that is merely named is no proof and is left out."""
-    journal, watermark = read_journal(config.data_path / "votes"), read_watermark(config.watermark_path)
+    Reads only; `holds_bodies` is left False. A lock that is merely named is no proof and is left out. Raises
+    `RecoveryRefused` (RECOVER_NO_MEMORY) when the home holds no good slot of a sign watermark."""
+    journal, watermark = read_journal(config.votes_path), read_watermark(config.watermark_path)
+    if watermark.newest is None:
+        message = (
+            f"{config.watermark_path} holds no sign watermark: what this validator is locked on is not known"
+        )
+        raise RecoveryRefused("RECOVER_NO_MEMORY", message, path=str(config.watermark_path))
     in_slots = [slot.record for slot in watermark.slots if slot is not None and slot.record is not None]
     records = [
         record for record in (*journal.records, *in_slots) if record.validators_hash == validators.hash

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 NEW_FILE = click.Path(path_type=Path, dir_okay=False)
 
+a_signer = click.option(
+    "--signer-home",
+    "signer",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The home of the node's signer process, if it has one of its own.",
+)
 a_genesis = click.option("--genesis", required=True, type=FILE, metavar="FILE", help="The network's genesis.")
 
 
@@ -42,14 +49,19 @@ def command() -> None:
 )
 @a_home
 @click.option("--out", required=True, type=NEW_FILE, metavar="FILE", help="New file for the statement.")
+@a_signer
+@click.option(
+    "--memory-lost", is_flag=True, help="State the tip alone: what was signed is not known any more."
+)
 @as_output
-def statement(home: Path, out: Path, as_json: bool) -> None:
+def statement(home: Path, out: Path, signer: Path | None, memory_lost: bool, as_json: bool) -> None:
     """What a stopped node has: its last block with certificate, and a validator its lock."""
     from drexnode.config import load_config
     from drexnode.recover_files import statement_view, write_statement
     from drexnode.recover_statement import make_statement
 
-    made = make_statement(load_config(home))
+    memory = None if signer is None else load_config(signer)
+    made = make_statement(load_config(home), memory, memory_is_lost=memory_lost)
     write_statement(out, made)
     _show({**statement_view(made), "file": str(out)}, as_json)
 
@@ -201,9 +213,10 @@ def _key(
     is_flag=True,
     help="Give up a block this validator is locked on, though it may have been final: the last resort.",
 )
+@a_signer
 @click.option("--yes", is_flag=True, help="Apply without being asked.")
 @as_output
-def apply(file: Path, home: Path, abandon_lock: bool, yes: bool, as_json: bool) -> None:
+def apply(file: Path, home: Path, abandon_lock: bool, signer: Path | None, yes: bool, as_json: bool) -> None:
     """Check an override against a stopped node, say what it does there, and store it durably."""
     from drexnode.config import load_config
     from drexnode.recover_apply import StoppedNode
@@ -212,7 +225,7 @@ def apply(file: Path, home: Path, abandon_lock: bool, yes: bool, as_json: bool) 
 
     setup_logging("warning")
     override = read_override_file(file)
-    node = StoppedNode(load_config(home))
+    node = StoppedNode(load_config(home), None if signer is None else load_config(signer))
     try:
         plan = node.plan(override, abandon_lock=abandon_lock)
         if not plan.is_applied:

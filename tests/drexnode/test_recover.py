@@ -5,6 +5,7 @@ that a node knows is given up in silence.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,6 +172,26 @@ def test_making_a_statement_changes_nothing(config: NodeConfig) -> None:
     assert len(before) >= 3
     make_statement(config)
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_lost_memory_of_votes_is_said_and_a_signers_own_home_is_read(
+    config: NodeConfig, tmp_path: Path
+) -> None:
+    with chain_of(config) as (_, chain):
+        locked = lock_on(config, "validator-0", chain, 2)
+    signer_home = tmp_path / "signer"
+    shutil.copytree(config.home, signer_home)
+    for slot in config.watermark_path.glob("slot-*"):
+        slot.unlink()
+    assert refused(make_statement, config) == "RECOVER_NO_MEMORY"
+    assert make_statement(config, memory_is_lost=True).body.lock is None
+    lock = make_statement(config, load_config(signer_home)).body.lock
+    assert lock is not None
+    assert bytes(block_id(lock.header)) == locked
+    override = propose_override(DOCUMENT, [make_statement(config, memory_is_lost=True)], members())
+    override = signed(override, *OFFICERS[:2])
+    assert apply_code(config, override) == "RECOVER_NO_MEMORY"
+    apply(config, override, abandon_lock=True)
 
 
 def test_an_empty_home_has_nothing_to_state(tmp_path: Path) -> None:
