@@ -57,6 +57,7 @@ from storage.signing_state import Quarantine
 from tests.scenarios.cast import CHAIN, Cast, MessageWords
 from tests.scenarios.language import Scenario, Step
 from tests.scenarios.render import STEPS, Renderer
+from tests.simulator import signer
 from tests.simulator.disk import Disk
 
 KINDS = ("PROPOSAL", "PREPARE", "COMMIT", "ROUND_CHANGE")
@@ -67,10 +68,6 @@ OUTCOMES = {
     "wrong-list": Outcome.WRONG_LIST,
     "unavailable": Outcome.UNAVAILABLE,
 }
-
-
-class PowerCut(Exception):
-    """The machine dies in the middle of making a vote durable."""
 
 
 class Bench:
@@ -143,7 +140,7 @@ class Bench:
             while answers:  # all effects of a step are carried out before the next input
                 for effect in self.core.step(answers.pop(0)):
                     self._note(effect, lines, answers)
-        except PowerCut:
+        except signer.PowerCut:
             self.disk.crash()
             self.is_running = False
             lines.append("power cut")
@@ -187,26 +184,10 @@ class Bench:
     def _sign_next(self) -> Input:
         effect = self.unsigned.pop(0)
         record = effect.record
-        last = self._last_durable()
-        if last is not None and record.position <= last[0]:
-            if (record.position, record.payload_hash) != last:
-                return SigningFailed(effect.token, "SIGN_REGRESSION")
-        else:
-            self._cut_here("before the journal")
-            self.disk.append(record)
-            self._cut_here("before the journal is synced")
-            self.disk.sync_journal()
-            self._cut_here("before the watermark")
-            self.disk.write_watermark(record)
-            self.disk.sync_watermark()
-        self._cut_here("before signing")
+        if not signer.make_durable(self.disk, record, self._cut_here):
+            return SigningFailed(effect.token, "SIGN_REGRESSION")
         self._record_signature(record.position, record.payload_hash)
         return VoteSigned(effect.token, self.key.sign(record.payload_hash))
-
-    def _last_durable(self) -> tuple[tuple[int, int, int], bytes] | None:
-        recovery = self.disk.recover()
-        last = recovery.floor if isinstance(recovery, Quarantine) else recovery.last
-        return None if last is None else (last.position, last.payload_hash)
 
     def _record_signature(self, position: tuple[int, int, int], payload: bytes) -> None:
         assert self.signed.setdefault(position, payload) == payload, f"two signatures at {position}"
@@ -214,7 +195,7 @@ class Bench:
     def _cut_here(self, where: str) -> None:
         if self.cut_at == where:
             self.cut_at = ""
-            raise PowerCut
+            raise signer.PowerCut
 
     # --- the dialogue
 
@@ -391,9 +372,8 @@ class Bench:
             return ["quarantine", *self._start(len(self.disk.chain))]
         self.disk.level(recovery)
         self._boot(quarantined=False)
-        height = len(self.disk.chain)
-        wtxids = self.disk.lock_wtxids(recovery, height)
-        return self._start(height, recovered=Recovered(recovery.records, recovery.watermark, wtxids))
+        found = signer.what_was_found(self.disk, recovery)
+        return self._start(len(self.disk.chain), recovered=found)
 
     def _play_forget(self, words: list[str]) -> list[str]:
         """The watermark holds only the lock's name, and the journal is lost."""

@@ -20,7 +20,7 @@ from consensus.ballots import Ballots
 from consensus.height import HeightMachine
 from consensus.messages import NO_SIGNATURE, Commit
 from consensus.signing import SigningGate
-from tests.simulator.node import Faults, Node
+from tests.simulator.machine import Faults, Machine
 
 Patch = tuple[Any, str, Any]
 
@@ -88,7 +88,7 @@ def _late_vote() -> list[Patch]:
         (Ballots, "on_prepare", late),
         (HeightMachine, "change_to_round", remember),
         (SigningGate, "request", careless),
-        (Node, "refuses_regression", False),
+        (Machine, "refuses_regression", False),
     ]
 
 
