@@ -3,7 +3,8 @@
 It only ever says yes. Every rule of a transfer is checked here for this shape; whatever is not plainly valid
 is left, untouched, to the general way in `ledger/apply.py`, which accepts or refuses it with its code. A
 property test holds both to the same verdict and the same changes. What a transfer finds out about an asset
-and its holders is kept in the view (`StateView.facts`) for the next one, until anything but money changes.
+and its holders is kept (`StateView.facts`) for the next ones, over blocks as well, until the rules of any
+asset, holder or freeze change.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ledger.payloads import Holders, Kind
 from ledger.registry import Purpose, Standing, find_lock, standing
 from ledger.state import ASSET, BALANCE, FLOOR, OUTPUT, WALLET, AssetFacts, StateView
 from ledger.transaction import Transaction
+from primitives.limits import FACTS_ASSETS, FACTS_LOCKS
 
 _ENABLED_WALLET = b"\x00"
 
@@ -69,6 +71,8 @@ def plain_share(view: StateView, transaction: Transaction, height: int) -> str |
     if share is None:
         own = find_lock(view, plan.lock)
         share = own.ispb if own is not None else facts.policy.issuer
+        if len(facts.charged) >= FACTS_LOCKS:
+            facts.charged.clear()
         facts.charged[plan.lock] = share
     return share
 
@@ -125,6 +129,8 @@ def _learn(view: StateView, asset: bytes) -> AssetFacts | None:
     policy = decode_asset(record)
     if policy.paused_by:
         return None
+    if len(view.facts) >= FACTS_ASSETS:
+        view.facts.clear()
     facts = view.facts[asset] = AssetFacts(asset.decode(), policy)
     return facts
 
@@ -137,6 +143,8 @@ def _may_hold(view: StateView, facts: AssetFacts, lock: bytes) -> bool:
     else:
         enabled = standing(view, policy, lock) is Standing.ENABLED
     if enabled:
+        if len(facts.holders) >= FACTS_LOCKS:
+            facts.holders.clear()
         facts.holders.add(lock)
     return enabled
 
@@ -149,5 +157,7 @@ def _may_pay(view: StateView, facts: AssetFacts, lock: bytes, asset: bytes) -> b
         own = find_lock(view, lock)
         if own is None or own.purpose is Purpose.RESERVE:
             return False
+    if len(facts.payers) >= FACTS_LOCKS:
+        facts.payers.clear()
     facts.payers.add(lock)
     return True

@@ -97,9 +97,13 @@ def read_balance(reader: StateReader, lock: bytes, asset: str) -> int:
     return int.from_bytes(value, "big") if value is not None else 0
 
 
+RULE_CATEGORIES = (ASSET, FLOOR, LOCK, WALLET)
+
+
 class AssetFacts:
     """What plain transfers of one asset found out while nothing but money moved (ledger/plain_transfer.py):
-    its name and policy, which locks may hold and pay it, and whose share of the pool a payer takes."""
+    its name and policy, which locks may hold and pay it, and whose share of the pool a payer takes. They
+    follow from entries of `RULE_CATEGORIES` alone."""
 
     __slots__ = ("charged", "holders", "name", "payers", "policy")
 
@@ -118,8 +122,8 @@ class StateView:
     """Reads through to a base and keeps writes to itself, with savepoints.
 
     One owner at a time: it is not meant for concurrent use. Memory is bounded by what one block touches.
-    `facts` (asset name -> what was found out) is empty again after every `put` and `rollback`: rules of
-    assets, holders and freezes are written by no other way.
+    `facts` (asset name -> what was found out) begins as the base's, should it keep any (`shared_facts`), and
+    is the view's own and empty after every `put` and `rollback`: rules are written by no other way.
     """
 
     __slots__ = ("_base", "_current", "_log", "_old", "facts")
@@ -129,7 +133,8 @@ class StateView:
         self._current: dict[bytes, bytes | None] = {}  # every key read or written, as it is now
         self._old: dict[bytes, bytes | None] = {}  # the base's value of every key written
         self._log: list[tuple[bytes, bytes | None, bool]] = []  # undo: key, value before, first write of it
-        self.facts: dict[bytes, AssetFacts] = {}
+        shared: dict[bytes, AssetFacts] | None = getattr(base, "shared_facts", None)
+        self.facts: dict[bytes, AssetFacts] = {} if shared is None else shared
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key` after the writes so far, or None."""
@@ -145,7 +150,7 @@ class StateView:
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write `value` under `key`; None deletes."""
-        self.facts.clear()
+        self.facts = {}
         self.replace(key, self.get(key), value)
 
     def replace(self, key: bytes, before: bytes | None, value: bytes | None) -> None:
@@ -168,7 +173,7 @@ class StateView:
 
     def rollback(self, mark: int) -> None:
         """Undo every write after `mark`, as if it had never been."""
-        self.facts.clear()
+        self.facts = {}
         while len(self._log) > mark:
             key, before, first = self._log.pop()
             self._current[key] = before

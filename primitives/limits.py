@@ -197,6 +197,10 @@ HEADS_TICK_MS = 100  # how late a postponed announcement may be
 HEAD_REPEAT_MS = 300  # between two announcements to one peer, unless this node proposed the block
 HEAD_GOSSIP_MS = 1_000  # between two heads gossiped by one node; a gossiped message costs its receivers 5 ms
 
+# --- what plain transfers remember of the rules (ledger/plain_transfer.py)
+FACTS_ASSETS = 256  # assets at one time; past a bound all is found out anew
+FACTS_LOCKS = 65_536  # locks of one asset, of each sort of fact: about 7 MB
+
 # --- blocks on the wire and their execution
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
 TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop

@@ -13,6 +13,7 @@ thread once the certificate is there, `apply` back on the owner's thread. All el
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from msgspec import Raw
 
 from ledger.block import Block
 from ledger.slices import Slices, finish
-from ledger.state import VALIDATORS, StateDelta
+from ledger.state import RULE_CATEGORIES, VALIDATORS, StateDelta
 from ledger.state_tree import TreePatch
 from primitives.block import BlockHeader, BlockId, decode_header
 from primitives.certificate import CommitCertificate
@@ -78,6 +79,7 @@ class PreparedBlock:
     books: Mapping[bytes, int]
     batch: Batch
     rows: int
+    changes_rules: bool
 
 
 class TreePages:
@@ -163,7 +165,7 @@ class ChainStore:
         batch.put(height_key(HEADER, block.height), header)
         batch.put(HEIGHT_OF_BLOCK + block.block_id, block.height.to_bytes(8, "big"))
         batch.put(META_TIP, encode(TipRow(block.height, block.block_id, block.header.state_root)))
-        return PreparedBlock(block, delta, books, batch, count + len(books) + 3)
+        return PreparedBlock(block, delta, books, batch, count + len(books) + 3, _changes_rules(keys))
 
     def write(self, prepared: PreparedBlock, certificate: CommitCertificate | None) -> None:
         """Make the block durable with its certificate (None for genesis alone). Blocking: run it in a thread.
@@ -192,7 +194,7 @@ class ChainStore:
         """Make a written block the tip that everything here answers from. Takes constant time; call
         `state.settle` in slices afterwards. Commit the tree's patch in the same breath."""
         self._check_parent(prepared.block)
-        self.state.apply(prepared.delta.changes)
+        self.state.apply(prepared.delta.changes, changes_rules=prepared.changes_rules)
         self._books = {**self._books, **prepared.books}
         self._tip = Tip(prepared.block.header, prepared.block.block_id)
         self._stored.difference_update([name for name in tuple(self._stored) if name[0] <= self._tip.height])
@@ -291,6 +293,11 @@ def _stored_above(database: Database, tip: Tip | None) -> set[tuple[int, bytes]]
     start = height_key(CONTENT, tip.height + 1 if tip else 0)
     names = (key for key, _ in database.scan(start, after(CONTENT)))
     return {(int.from_bytes(key[1:9], "big"), key[9:]) for key in names}
+
+
+def _changes_rules(keys: Sequence[bytes]) -> bool:
+    """Whether any of the sorted state keys is of `RULE_CATEGORIES`."""
+    return any(bisect_left(keys, kind) < bisect_left(keys, after(kind)) for kind in RULE_CATEGORIES)
 
 
 def _put_content(batch: Batch, block: Block) -> None:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping
 
 from ledger.slices import Slices
-from ledger.state import OUTPUT, Change
+from ledger.state import OUTPUT, AssetFacts, Change
 from primitives.limits import STORAGE_ROWS_PER_SLICE
 from storage.hot_set import HotSet, HotSetFigures
 from storage.layout import STATE, after
@@ -27,9 +27,11 @@ class StateStore:
         self._database = database
         self._view: Snapshot = database.snapshot()
         self._hot = HotSet(hot_set_bytes)
+        self._hot_get = self._hot.get
         self._fresh: Mapping[bytes, Change] = _NO_CHANGES  # the tip's changes, until they are settled
         self._settling: Slices[None] | None = None
         self._view_is_kept = False
+        self.shared_facts: dict[bytes, AssetFacts] = {}  # true as of the applied tip, for every view of it
 
     @property
     def view(self) -> Snapshot:
@@ -46,7 +48,7 @@ class StateStore:
         change = self._fresh.get(key)
         if change is not None:
             return change[1]
-        value = self._hot.get(key)
+        value = self._hot_get(key)
         if value is None and not self._hot.is_complete:
             value = self._view.get(STATE + key)
             if value is not None:
@@ -73,9 +75,12 @@ class StateStore:
         hot.is_complete = True
         return sums
 
-    def apply(self, changes: Mapping[bytes, Change]) -> None:
-        """Make a block's durable changes the state that `get` answers from. Settles the block before."""
+    def apply(self, changes: Mapping[bytes, Change], *, changes_rules: bool = True) -> None:
+        """Make a block's durable changes the state that `get` answers from. Settles the block before.
+        `changes_rules`: any of them is of `ledger.state.RULE_CATEGORIES`."""
         self.settle_now()
+        if changes_rules:
+            self.shared_facts = {}
         before, self._view = self._view, self._database.snapshot()
         if not self._view_is_kept:
             before.close()

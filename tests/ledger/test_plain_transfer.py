@@ -12,7 +12,7 @@ from ledger.checks import check_stateless
 from ledger.payloads import Kind
 from ledger.plain_transfer import plain_share
 from ledger.quota import charged_to
-from ledger.state import StateView
+from ledger.state import RULE_CATEGORIES, AssetFacts, StateView
 from ledger.transaction import Transaction
 from primitives.errors import InvalidTransaction
 from tests.ledger.cases import VALID
@@ -115,4 +115,28 @@ def test_a_share_is_given_only_to_what_a_block_would_take(seed: int) -> None:
         if share is not None:
             assert share == charged_to(world.state, attempt, lambda _: None)
             assert outcome(world, attempt)[0] == ""
+        accepts(world, attempt)
+
+
+class Remembering:
+    """A world's state that keeps facts over blocks, as the store does."""
+
+    def __init__(self, world: World) -> None:
+        self.get = world.state.get
+        self.shared_facts: dict[bytes, AssetFacts] = {}
+
+
+@play
+@given(seeds)
+def test_facts_kept_over_blocks_never_serve_wrongly(seed: int) -> None:
+    """A block a transaction; what it found out is dropped when it changed an entry of the rules."""
+    world = start()
+    player, base = Player(world, Random(seed)), Remembering(world)
+    for _ in range(40):
+        attempt = player.attempt(("transfer", "transfer", "steal", "joint", "freeze", "registry_act", "emit"))
+        view = StateView(base)
+        code = applied(view, world, attempt)
+        assert (code, dict(view.delta().changes)) == general_outcome(world, attempt)
+        if any(key[:1] in RULE_CATEGORIES for key in view.delta().changes):
+            base.shared_facts = {}
         accepts(world, attempt)

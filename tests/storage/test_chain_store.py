@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
 
 from ledger.block import Block
 from ledger.slices import finish
-from ledger.state import StateDelta, output_key
+from ledger.state import RULE_CATEGORIES, AssetFacts, Change, StateDelta, output_key
+from ledger.transaction import Transaction
 from primitives.errors import InvariantViolation, StorageFailure
 from storage.acknowledged import AcknowledgedMark
 from storage.chain_store import ChainStore, open_chain_store
@@ -337,3 +339,25 @@ def test_a_vote_that_stores_a_block_after_it_became_final_never_costs_its_bodies
     for block in made[1:]:
         commit(store, block)
     assert ChainQueries(store, CHAIN_ID).block(made[0].block.height) is not None
+
+
+class RegistryChain(SyntheticChain):
+    """Also changes `extra` entries of the state with each block."""
+
+    extra: Mapping[bytes, Change] = {}
+
+    def _changes(self, transactions: list[Transaction], emitted: int, burned: int) -> dict[bytes, Change]:
+        return {**super()._changes(transactions, emitted, burned), **self.extra}
+
+
+def test_shared_facts_last_until_a_block_changes_rules(store: ChainStore) -> None:
+    chain = RegistryChain(seed=7)
+    commit(store, chain.emission(16))
+    for category in RULE_CATEGORIES:
+        store.state.shared_facts[b"BRL"] = known = AssetFacts("BRL", mock.sentinel.policy)
+        chain.extra = {}
+        commit(store, chain.transfers(2))
+        assert store.state.shared_facts == {b"BRL": known}
+        chain.extra = {category + b"something": (None, b"\x00")}
+        commit(store, chain.transfers(1))
+        assert store.state.shared_facts == {}
