@@ -21,10 +21,18 @@ def command() -> None:
 
 
 def _address(client: rpc.Client, text: str) -> str:
+    """Of a devnet's wallet, a contact, a key in the keystore, or the address itself."""
+    from drexnode.cli.secrets import default_keystore
+    from drexnode.keystore import Keystore
     from drexnode.wallet import find_account
+    from ledger.locks import key_lock
+    from primitives.address import encode_address
 
-    prefix = client.run(rpc.network_info())["node"]["address_prefix"]
-    return find_account(text, wallet_book(), prefix).address
+    prefix: str = client.run(rpc.network_info())["node"]["address_prefix"]
+    book, store = wallet_book(), Keystore(default_keystore())
+    if (book is None or book.find(text) is None) and text in store.names():
+        return encode_address(prefix, key_lock(store.show(text).public_key))
+    return find_account(text, book, prefix).address
 
 
 def _decimals(client: rpc.Client) -> dict[str, int]:

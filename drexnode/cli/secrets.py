@@ -23,6 +23,12 @@ def default_folder() -> Path:
     return Path.home() / ".drexnode" / "keys"
 
 
+def default_keystore() -> Path:
+    """The folder of keys of a command without `--keystore`: DREX_KEYSTORE, or the default."""
+    named = os.environ.get("DREX_KEYSTORE")
+    return Path(named) if named else default_folder()
+
+
 def with_passphrase(command: F) -> F:
     """`--passphrase-file` and `--passphrase-fd`; without both a prompt asks."""
     for option in (

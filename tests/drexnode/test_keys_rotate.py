@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from drexnode.cli import output
 from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BCB_ISPB
 from ledger.locks import key_lock
@@ -35,6 +37,20 @@ async def test_all_free_money_moves_in_one_transaction_and_the_frozen_stays(tmp_
         shell.done("tx", "unfreeze", "alice", *order)
         shell.done("keys", "rotate", "alice", NEW_HEX)
         assert shell.held("alice", BANK_A_DVT) == "0.00"
+
+    await play(tmp_path, work)
+
+
+async def test_a_key_of_the_keystore_is_asked_about_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREX_KEYSTORE", str(tmp_path / "keys-carol"))
+
+    def work(shell: Shell, chain: MemoryChain) -> None:
+        alone(shell.url, tmp_path, "carol", NEW)
+        shell.done("registry", "wallet", "enable", BANK_A_ISPB, "carol", "--by", "bank-a")
+        shell.done("tx", "transfer", "alice", "carol", "3.00")
+        assert shell.held("carol", BANK_A_DVT) == "3.00"
 
     await play(tmp_path, work)
 
