@@ -153,6 +153,9 @@ class Oracle:
             raise Violation(f"{machine.name} signs twice: {record.height}/{record.round}/{record.step}")
         self.highest_round = max(self.highest_round, record.round)
         if record.step == COMMIT:
+            stored = b"w" + record.height.to_bytes(8, "big") + record.block_id  # docs/storage.md
+            if stored not in machine.rows.durable:
+                raise Violation(f"{machine.name} commits to a block that its disk does not hold")
             self.commits.add((bytes(key), record.height, record.round, bytes(record.block_id)))
         machine.world.note(machine.number, record.payload_hash)
 

@@ -89,6 +89,12 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
+def _raise_if_interrupted(error: BaseException) -> None:
+    """A person who interrupts is no find."""
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves(error)):
+        raise KeyboardInterrupt from error
+
+
 def describe(error: BaseException) -> tuple[str, str]:
     """Kind and words of a failure."""
     parts = leaves(error)
@@ -104,9 +110,8 @@ def run_chunk(seeds: range) -> Tally:
             tally.schedules += 1
             try:
                 result = run_schedule(seed)
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # any failure is a find, whatever its kind
+                _raise_if_interrupted(error)
                 tally.found.append((seed, *describe(error)))
                 continue
             tally.heights += result.heights
@@ -160,8 +165,7 @@ def hunt_mutant(name: str, first: int = 0) -> tuple[int, str] | None:
         for number in range(mutant.within):
             try:
                 run_schedule(first + number, mutant.plots[number % len(mutant.plots)])
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:
+                _raise_if_interrupted(error)
                 return number + 1, describe(error)[1]
     return None
