@@ -11,6 +11,7 @@ import trio
 
 from drexnode.chain_api import ChainApi
 from drexnode.executor import Executor
+from drexnode.header_chain import HeaderChain
 from drexnode.metrics import Metrics
 from drexnode.override_start import finish_override
 from drexnode.permits import Permits
@@ -23,13 +24,14 @@ from drexnode.wire import (
     encode_message,
 )
 from ledger.block import FinalizedBlock
-from ledger.override import Override, encode_override, finality_checks
+from ledger.override import Override, Overrides, encode_override, finality_checks
 from ledger.state import NODE
 from p2p.memory import MemoryNetwork
 from p2p.transport import PeerId, RequestRefused
 from primitives.certificate import CERTIFICATE_VERSION
 from primitives.errors import InvalidBlock, InvariantViolation
 from primitives.keys import verify
+from storage.layout import OVERRIDE, VALIDATOR_SET, after
 from storage.verify import verify_store
 from tests.drexnode.chain import Chain, certify, key, open_finalizer
 from tests.drexnode.follower import Follower, connect, open_follower, until
@@ -225,6 +227,47 @@ async def test_a_block_after_an_unknown_override_makes_its_server_be_asked(tmp_p
         assert observer.finalizer.overrides.at(2) is not None
         assert (await observer.overrides.explain(fetched, tip.header, error)) is error
         assert (await observer.overrides.explain(fetched, block.header, error)) is error
+
+
+@pytest.mark.parametrize("kind", [VALIDATOR_SET, OVERRIDE])
+async def test_a_lost_row_of_who_decided_is_found_by_the_scan(tmp_path: Path, kind: bytes) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        await chain.grow(2)
+        head = finalizer.head
+        follow_here(finalizer, make_override(DOCUMENT, head.header, head.certificate))
+        await chain.grow(2)
+        database = finalizer.store.database
+        batch = database.batch()
+        batch.delete(next(database.scan(kind, after(kind)))[0])
+        database.write(batch)
+        await chain.grow(1)
+        report = verify_store(
+            finalizer.store, finalizer.chain_id, DOCUMENT.parameters.bucket_count,
+            validators_at=finalizer.queries.validators_at, verify=verify,
+        )  # fmt: skip
+        assert any("the validator set that decided it is missing" in finding for finding in report.findings)
+
+
+async def test_headers_follow_the_override_and_no_other_block_of_its_height(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain, start = Chain(finalizer, DOCUMENT), finalizer.head
+        named, executed = chain.build(chain.transfers(1))
+        other, _ = chain.build(chain.transfers(2))
+        override = make_override(DOCUMENT, named.header, named.certificate)
+        headers = HeaderChain(finalizer.chain_id, start.header, start.validators, Overrides([override]))
+        with pytest.raises(InvalidBlock, match="OVERRIDE_CONTRADICTED"):
+            headers.link(other.header, other.certificate)
+        assert (headers.height, headers.validators) == (0, start.validators)
+        before = headers.mark()
+        assert all(verify(*check) for check in headers.link(named.header, named.certificate))
+        assert headers.validators == override.validators
+        finalizer.overrides.add(override)
+        await finalizer.finalize(named, executed)
+        following, _ = chain.build(chain.transfers(1))
+        assert all(verify(*check) for check in headers.link(following.header, following.certificate))
+        headers.return_to(before)
+        assert (headers.height, headers.validators, headers.next_is_known) == (0, start.validators, True)
 
 
 async def test_a_quorum_that_decides_against_an_override_halts_the_node(tmp_path: Path) -> None:
