@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
 
 import pytest
 from msgspec import structs
@@ -52,10 +53,14 @@ def refusal(override: Override) -> str:
 
 def test_the_bytes_of_an_override_are_frozen() -> None:
     assert override_sighash(DECIDED.order).hex() == FROZEN_SIGHASH
+    assert sha256(encode_override(DECIDED)).hexdigest() == FROZEN_DECIDED
+    assert sha256(encode_override(LOCKED)).hexdigest() == FROZEN_LOCKED
     assert decode_override(encode_override(DECIDED)) == DECIDED
 
 
 FROZEN_SIGHASH = "20d07ee53d8fb40eef185ccea10ffe12328b3c9756a0f85dbc11ef4de6b5880b"
+FROZEN_DECIDED = "5977778b66fccda831c72a9bcf154a5c82d1bccb2cfc6ec2410fe8d69b3e64f3"
+FROZEN_LOCKED = "6f43f3ae12404bb0f35b21ad3caae59ca6fc8332e2845511dc124aeff905c348"
 
 
 def test_two_of_three_recovery_keys_make_it_valid_and_one_does_not() -> None:
