@@ -213,6 +213,9 @@ class QbftCore:
     def _on_old_message(self, peer: PeerId, message: Vote, machine: HeightMachine) -> None:
         """Late votes of a decided height are normal; who still changes rounds there missed the decision."""
         if isinstance(message, Commit):
+            if self._history.is_forged(message):
+                self._outbox.reject(peer, "BAD_SIGNATURE", "late Commit")
+                return
             evidence = self._history.double_commit(message)
             if evidence is not None:
                 self._outbox.emit(EvidenceFound(evidence))

@@ -63,6 +63,14 @@ class History:
             certificate_b=certificate,
         )
 
+    def is_forged(self, commit: Commit) -> bool:
+        """True when a late COMMIT's signature is not its author's; False also where that can't be known."""
+        known = self._blocks.get(commit.height)
+        if known is None or known.verifier is None:
+            return False
+        sighash = commit_sighash(known.verifier.domain, commit.height, commit.round, commit.block_id)
+        return not known.verifier.check(commit.signer, sighash, commit.signature)
+
     def double_commit(self, commit: Commit) -> Evidence | None:
         """Evidence when the author of a late COMMIT sealed another block in the same round, or None."""
         known = self._blocks.get(commit.height)

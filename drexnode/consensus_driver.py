@@ -25,6 +25,7 @@ from drexnode.evidence_store import EvidenceStore
 from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
 from drexnode.permits import Permits
+from drexnode.phase_clock import PhaseClock
 from drexnode.signer import Signer
 from drexnode.telemetry import get_logger
 from drexnode.timers import Timers
@@ -74,6 +75,7 @@ class ConsensusDriver:
         self._push_pool = push_pool
         self._request_sync = request_sync
         self._evidence = evidence
+        self._phases = PhaseClock(metrics)
         self._timers = Timers(lambda timer: self.feed(inp.TimerExpired(timer)))
         self._durable = DurableWork(
             signer,
@@ -105,6 +107,8 @@ class ConsensusDriver:
     def feed(self, event: inp.Input) -> None:
         """Give one input to the engine and carry out what it answers."""
         for effect in self.core.step(event):
+            if type(effect) is fx.Persist:
+                self._phases.vote(effect.record, by_timer=type(event) is inp.TimerExpired)
             self._carry_out(effect)
 
     def peer_connected(self, peer: PeerId) -> None:
@@ -136,6 +140,7 @@ class ConsensusDriver:
         self._abandon_work()
         self._candidates.start_height(height)
         self._durable.put(HeightDecided(head.height))
+        self._phases.height_started()
         self.feed(
             inp.StartHeight(
                 height, head.header, certificate, head.validators, order, self._has_work(), recovered
@@ -186,6 +191,7 @@ class ConsensusDriver:
             case fx.FetchBlock():
                 self._fetch_scope = self._instead_of(self._fetch_scope, self._fetch, effect)
             case fx.Decide():
+                self._phases.decided()
                 self._abandon_work()
                 self._running.start_soon(self._decide, effect)
             case fx.RequestSync(height, peer):

@@ -235,6 +235,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
     def metrics_text(self) -> bytes:
         """See `NodeApi`."""
         self._gauges.refresh(self._peers())
+        self._watch.refresh()
         return self._metrics.render()
 
     def _why_closed(self) -> str | None:

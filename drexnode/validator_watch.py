@@ -114,9 +114,14 @@ class ValidatorWatch:
                 metrics.validator_missed_total.labels(label).inc()
         if block.certificate.round > 0:
             self._round_changes += block.certificate.round
-            metrics.qbft_round_changes_total.labels("decided_late").inc(block.certificate.round)
+            if self._observe() is None:  # an engine counts the rounds that it leaves itself
+                metrics.qbft_round_changes_total.labels("decided_late").inc(block.certificate.round)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bring the quorum's margin up to date: also while no block comes."""
         reachable = sum(self._is_connected(key) for key in self._set.keys)
-        metrics.qbft_quorum_margin.set(reachable - self._set.quorum)
+        self._metrics.qbft_quorum_margin.set(reachable - self._set.quorum)
 
 
 def _stalled_reason(infos: tuple[ValidatorInfo, ...], quorum: int, reachable: int) -> str | None:

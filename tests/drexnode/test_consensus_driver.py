@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 
 from consensus.evidence import decode_conflict_proof, verify_conflict_proof
 from consensus.messages import (
@@ -28,7 +29,7 @@ from primitives.errors import InvariantViolation
 from primitives.keys import verify
 from tests.drexnode.chain import Chain, certify, genesis_document, key
 from tests.drexnode.follower import until
-from tests.drexnode.quorum import Quorum, address, open_quorum, peer
+from tests.drexnode.quorum import Member, Quorum, address, open_quorum, peer
 
 pytestmark = pytest.mark.trio
 
@@ -268,3 +269,34 @@ def encode_proposal(villain: Villain, round: int = 0, *, timestamp_ms: int = 0) 
     )
     signature = villain.key.sign(proposal_sighash(domain, header.height, round, block_id(header)))
     return encode_message(Proposal(header.height, round, villain.index, signature, header, (), (), ()))
+
+
+async def test_metrics_of_consensus_move(tmp_path: Path) -> None:
+    """Rounds, phases, margin, seals that came and seals that did not, with one validator of four dead."""
+    document = genesis_document(outputs=80)
+    async with open_quorum(tmp_path, document, 0, 1, 2) as quorum:
+        chain, member = Chain(quorum.members[0].finalizer, document), quorum.members[0]
+        height = 0
+        while (figures := read_figures(member)).get("qbft_round_changes_total", 0) == 0:
+            height += 1
+            assert height < 12, "a dead proposer costs a round at its first turn"
+            await member.submit(*chain.transfers(2))
+            await quorum.reach(height)
+        assert figures["qbft_phase_seconds_count"] >= 3 * height
+        assert figures["qbft_quorum_margin"] == 0
+        assert figures["validator_missed_total"] >= height
+        assert figures["validator_last_signed_height"] > 0
+        assert figures["sign_seconds_count"] >= 2 * height
+        assert "qbft_round" in figures
+        await quorum.stop(2)
+        await until(lambda: read_figures(member)["qbft_quorum_margin"] == -1)
+
+
+def read_figures(member: Member) -> dict[str, float]:
+    """Every metric by name, without prefix, summed over its labels."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(member.node.api.metrics_text().decode()):
+        for sample in family.samples:
+            name = sample.name.removeprefix("drex_")
+            found[name] = found.get(name, 0) + sample.value
+    return found
