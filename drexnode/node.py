@@ -86,7 +86,7 @@ async def run_node(config: NodeConfig, validator_key: SigningKey | None = None) 
     peer_key = read_plain_key(config.peer_key_path)
     network = f"{document.name}-{finalizer.chain_id.hex()[:16]}"
     signer = _open_signer(config, finalizer, validator_key)
-    _settle_collector()
+    settle_collector()
     try:
         async with (
             open_verifier(config.pool.verify_workers, metrics.count_signatures) as verifier,
@@ -104,7 +104,7 @@ async def run_node(config: NodeConfig, validator_key: SigningKey | None = None) 
         finalizer.store.close()
 
 
-def _settle_collector() -> None:
+def settle_collector() -> None:
     """What is loaded by now lives as long as the node: the cycle collector need not walk it again. Nearly
     all that the node makes is freed by its reference count, so full collections may be rare."""
     gc.collect()

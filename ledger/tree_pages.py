@@ -6,6 +6,7 @@ split page over 16 children, each of which is such a page again. Bytes: docs/enc
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 import msgspec
@@ -38,6 +39,7 @@ class PageEditor:
     def __init__(self, load_committed: Callable[[bytes], bytes | None]) -> None:
         self._load_committed = load_committed
         self.pages: dict[bytes, bytes | None] = {}
+        self._key_hashes: dict[bytes, bytes] = {}  # of keys below a split: needed again at each level
 
     def load(self, page_key: bytes) -> bytes | None:
         """The page as it is after the edits so far."""
@@ -70,7 +72,7 @@ class PageEditor:
         counts, slots = _split_slots(page)
         parts: dict[int, list[Edit]] = {}
         for start in range(done, len(edits), TREE_SETTLED_PER_SLICE):
-            _add_by_nibble(parts, edits[start : start + TREE_SETTLED_PER_SLICE], depth)
+            self._add_by_nibble(parts, edits[start : start + TREE_SETTLED_PER_SLICE], depth)
             yield
         for nibble, part in parts.items():
             child_key = page_key + bytes((nibble,))
@@ -86,7 +88,7 @@ class PageEditor:
     def _update_split(self, page_key: bytes, depth: int, page: bytes, edits: list[Edit]) -> tuple[int, bytes]:
         counts, slots = _split_slots(page)
         parts: dict[int, list[Edit]] = {}
-        _add_by_nibble(parts, edits, depth)
+        self._add_by_nibble(parts, edits, depth)
         for nibble, part in parts.items():
             child_key = page_key + bytes((nibble,))
             child = self.load(child_key) if counts[nibble] else None
@@ -119,7 +121,7 @@ class PageEditor:
             return count, _hash_leaf(page)
         parts: list[dict[bytes, bytes]] = [{} for _ in range(TREE_ARITY)]
         for key, digest in entries.items():
-            parts[_nibble(key, depth)][key] = digest
+            parts[self._nibble(key, depth)][key] = digest
         counts, slots = [0] * TREE_ARITY, [ZERO_HASH] * TREE_ARITY
         for nibble, part in enumerate(parts):
             if part:
@@ -132,27 +134,36 @@ class PageEditor:
         self.pages[page_key] = page
         return sum(counts), _hash_split(page)
 
+    def _add_by_nibble(self, parts: dict[int, list[Edit]], edits: list[Edit], depth: int) -> None:
+        for edit in edits:
+            parts.setdefault(self._nibble(edit[0], depth), []).append(edit)
+
+    def _nibble(self, key: bytes, depth: int) -> int:
+        """Which child of a split page at `depth` holds `key`: nibble number `depth` of the key's hash."""
+        digest = self._key_hashes.get(key)
+        if digest is None:
+            digest = self._key_hashes[key] = _hash_key(key)
+        byte = digest[depth >> 1]
+        return byte & 15 if depth & 1 else byte >> 4
+
 
 def _edited_leaf(page: bytes | None, edits: list[Edit]) -> list[bytes]:
     """The content `[key, value digest, key, value digest, …]`, keys ascending, of a leaf after `edits`."""
     flat = [] if page is None else _read_leaf(page)
-    if len(edits) == 1 and len(flat) <= 2:  # by far the most frequent case, and it needs no dictionary
-        key, was_present, digest = edits[0]
-        if was_present:
-            if flat and flat[0] == key:
-                return [] if digest is None else [key, digest]
-        elif digest is not None and not (flat and flat[0] == key):
-            return [key, digest, *flat] if not flat or key < flat[0] else [*flat, key, digest]
-        raise _misfit(key)
-    entries = _pairs(flat)
+    keys = flat[::2]
     for key, was_present, digest in edits:
-        if (key in entries) is not was_present:
+        place = bisect_left(keys, key)
+        is_present = place < len(keys) and keys[place] == key
+        if is_present is not was_present:
             raise _misfit(key)
         if digest is None:
-            del entries[key]
+            del keys[place : place + 1], flat[2 * place : 2 * place + 2]
+        elif is_present:
+            flat[2 * place + 1] = digest
         else:
-            entries[key] = digest
-    return _flat(entries)
+            keys.insert(place, key)
+            flat[2 * place : 2 * place] = (key, digest)
+    return flat
 
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
@@ -174,14 +185,3 @@ def _split_slots(page: bytes) -> tuple[list[int], list[bytes]]:
         counts.append(int.from_bytes(page[start : start + 4], "big"))
         slots.append(page[start + 4 : start + _SLOT_BYTES])
     return counts, slots
-
-
-def _add_by_nibble(parts: dict[int, list[Edit]], edits: list[Edit], depth: int) -> None:
-    for edit in edits:
-        parts.setdefault(_nibble(edit[0], depth), []).append(edit)
-
-
-def _nibble(key: bytes, depth: int) -> int:
-    """Which child of a split page at `depth` holds `key`: nibble number `depth` of the key's hash."""
-    byte = _hash_key(key)[depth >> 1]
-    return byte & 15 if depth & 1 else byte >> 4
