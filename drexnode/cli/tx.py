@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from drexnode.cli import tx_contracts, tx_files, tx_money, tx_offline, tx_orders, tx_swap
+from drexnode.cli import tx_contracts, tx_files, tx_money, tx_notes, tx_offline, tx_orders, tx_swap
 from drexnode.cli.options import ExampleGroup
 
 
@@ -32,5 +32,6 @@ for _subcommand in (
     tx_files.join,
     tx_files.send,
     tx_files.wait,
+    tx_notes.note,
 ):
     command.add_command(_subcommand)

@@ -8,6 +8,7 @@ import click
 
 from drexnode.cli.options import ExampleCommand
 from drexnode.cli.output import CliError
+from drexnode.cli.tx_notes import note_for, with_note
 from drexnode.cli.tx_session import Delivery, Session, sending
 from drexnode.wallet import Avoid
 from drexnode.wallet_contracts import read_contract
@@ -24,17 +25,24 @@ ASSET_HELP = "The asset; not needed when the sender holds one alone."
 @click.argument("to")
 @click.argument("amount")
 @click.option("--asset", help=ASSET_HELP)
-@click.option("--note", default="", help="Open text in the output, seen by every node.")
+@with_note
 @click.option("--reference", default="", help=REFERENCE_HELP)
 @sending
 def transfer(
-    sender: str, to: str, amount: str, asset: str | None, note: str, reference: str, how: Delivery
+    sender: str,
+    to: str,
+    amount: str,
+    asset: str | None,
+    note: str,
+    open_note: str,
+    reference: str,
+    how: Delivery,
 ) -> None:
     """Move money from one wallet to another; change goes back to the sender."""
     session = Session(how)
     owner, target = session.owner(sender), session.account(to)
     policy = session.asset_of(owner, asset)
-    value = parse_amount(amount, policy.decimals)
+    value, written = parse_amount(amount, policy.decimals), note_for(target, note, open_note)
 
     def make(avoid: Avoid) -> Draft:
         return session.wallet.transfer_draft(
@@ -42,7 +50,7 @@ def transfer(
             target.address,
             policy,
             value,
-            note=note.encode(),
+            note=written,
             reference=reference.encode(),
             avoid=avoid,
         )
@@ -117,7 +125,7 @@ def burn(
     metavar="FILE",
     help="Condition of a cash lock that is no key's, such as the reserve of e-money.",
 )
-@click.option("--note", default="", help="Open text in the payee's output, seen by every node.")
+@with_note
 @click.option("--reference", default="", help=REFERENCE_HELP)
 @sending
 def interbank(
@@ -130,6 +138,7 @@ def interbank(
     payee_bank: str | None,
     contracts: tuple[str, ...],
     note: str,
+    open_note: str,
     reference: str,
     how: Delivery,
 ) -> None:
@@ -144,7 +153,7 @@ def interbank(
         if to_asset is None
         else session.wallet.asset(to_asset)
     )
-    value = parse_amount(amount, given.decimals)
+    value, written = parse_amount(amount, given.decimals), note_for(target, note, open_note)
     revealed = [read_contract(Path(path)).condition for path in contracts]
     banks = [session.issuer(payer_bank, given)]
     if payee_bank is not None or not got.standing_consent:
@@ -158,7 +167,7 @@ def interbank(
             target.address,
             got,
             value,
-            note=note.encode(),
+            note=written,
             reference=reference.encode(),
             avoid=avoid,
             revealed=revealed,
