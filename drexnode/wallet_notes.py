@@ -1,8 +1,8 @@
 """Notes that only the payee reads: every node keeps a note for ever, so a wallet seals it by default.
 
 A sealed note is `0x01` and a libsodium sealed box (X25519, XSalsa20-Poly1305) of UTF-8 text, made for the
-payee's Ed25519 key in its Curve25519 form; whoever sealed it can't open it again. A note without that first byte
-is open text. The ledger knows nothing of this: a note is bytes to it.
+payee's Ed25519 key in its Curve25519 form; whoever sealed it can't open it again. A note without that first
+byte is open text. The ledger knows nothing of this: a note is bytes to it.
 """
 
 from __future__ import annotations
