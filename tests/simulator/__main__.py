@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     hunting.add_argument("names", nargs="*")
     twinning = commands.add_parser("twins", help="one key on two machines, all splits of four rounds")
     twinning.add_argument("--stride", type=int, default=1, help="play each so-manieth plan only")
-    twinning.add_argument("--sampled", type=int, default=5000, help="plans by chance for seven validators")
+    twinning.add_argument("--sampled", type=int, default=2000, help="plans by chance for seven validators")
     options = parser.parse_args(arguments)
     if options.command == "search":
         return run_search(options)
