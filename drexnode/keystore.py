@@ -65,8 +65,11 @@ def write_plain_key(path: Path, seed: bytes) -> None:
 
 
 def read_plain_key(path: Path) -> SigningKey:
-    """Read a node's key. Raises `KeyFailure`."""
+    """Read a node's plain key. Raises `KeyFailure`, KEY_ENCRYPTED for one that a passphrase opens."""
     text = read_secret(path).strip()
+    if text.startswith(b"{"):
+        message = f"{path} is encrypted, and a plain key is needed here"
+        raise KeyFailure("KEY_ENCRYPTED", message, path=str(path))
     try:
         seed = bytes.fromhex(text.decode("ascii"))
         if len(seed) != SEED_BYTES:

@@ -102,9 +102,15 @@ def _signing_facts(config: NodeConfig) -> dict[str, object]:
         "watermark_last": _vote(None if newest is None else newest.record),
         "watermark_bad_slots": watermark.damaged,
         "lock_round": None if lock is None else lock.round,
-        "at_restart": "quarantine" if isinstance(outcome, Quarantine) else "signs above the last vote",
+        "at_restart": _at_restart(watermark.is_retired, isinstance(outcome, Quarantine)),
         "note": outcome.reason if isinstance(outcome, Quarantine) else outcome.note,
     }
+
+
+def _at_restart(is_retired: bool, in_quarantine: bool) -> str:
+    if is_retired:
+        return "retired: its key moved to another machine"
+    return "quarantine" if in_quarantine else "signs above the last vote"
 
 
 def _vote(record: Any) -> str | None:

@@ -105,6 +105,7 @@ _EXIT_OF_FAMILY = {
 _NEXT = {
     "STORAGE_CORRUPT": "drexnode verify --home DIR, then drexnode repair --home DIR",
     "STORAGE_LOCKED": "stop the node first",
+    "KEY_ENCRYPTED": "to vote, let its node cast it: drexnode validators propose add KEY --by HOME",
     "KEY_WRONG_PASSPHRASE": "give the right one with --passphrase-file, --passphrase-fd or at the prompt",
     "SIGNER_RETIRED": "sign on the machine the key moved to; see: drexnode signer status --home DIR",
     "SIGNER_UNREACHABLE": "drexnode signer run --home DIR",
