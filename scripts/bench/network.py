@@ -1,32 +1,38 @@
-"""Measure a devnet of real processes: finality, throughput and CPU, with load from a process of its own.
+"""Measure networks of real processes: finality, throughput and CPU, with load from a process of its own.
 
     python -m scripts.bench.network [--validators 4] [--full 1] [--observers 1] [--repeat 3] [--out FILE]
+    python -m scripts.bench.network --validators 1 --full 0 --observers 0 --variant 0 --variant 1
+    python -m scripts.bench.network --validators 1 --full 0 --observers 0 --one-core
 
 Idle: payments one after another. Open loop: a steady rate, latency from the moment one was due. Backlog:
 all payments at once. Every payment is signed beforehand and enters by the validators' RPC. CPU comes from
-the operating system's account of each process. JSON on stdout names machine, commit and noise.
+the operating system's account of each process; beside each backlog the machine's own limit is measured:
+signatures a second on all its cores, shared by the validators. Variants (worker processes for signatures)
+are networks side by side, loaded in turn. JSON on stdout names machine, commit and noise.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from drexnode import client as rpc
 from drexnode.devnet import Devnet
+from drexnode.processes import start_process
 from ledger.transaction import Transaction
+from primitives.keys import SigningKey, verify_many
+from scripts.bench.report import Figures, busy_s, cpu_s, report, steal_s
 from scripts.load import (
     Target,
     find_target,
@@ -37,20 +43,9 @@ from scripts.load import (
     sign_transfers,
 )
 
-Figures = dict[str, Any]
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid: int) -> float:
-    """Processor seconds a process has used, all threads, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def steal_s() -> float:
-    """Seconds that the hypervisor gave to others since boot, over all processors."""
-    fields = Path("/proc/stat").read_text().splitlines()[0].split()
-    return int(fields[8]) / _TICKS
+PORTS_A_NETWORK = 100
+WARM_UP = 1_000  # payments before the first one that counts
+VERIFIED = 10_000  # signatures a core verifies to measure the limit
 
 
 def verified(url: str) -> int:
@@ -61,27 +56,80 @@ def verified(url: str) -> int:
     return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines))
 
 
+def verify_for_a_while(count: int) -> int:
+    """Verify `count` signatures; in a process of its own."""
+    key = SigningKey(bytes(range(32)))
+    message = bytes(32)
+    if not all(verify_many([(key.public_key, message, key.sign(message))] * count)):
+        raise RuntimeError("a signature does not verify")
+    return count
+
+
+def verification_limit(cores: int) -> float:
+    """Signatures a second that `cores` processes verify together, on the machine as busy as it is now."""
+    with ProcessPoolExecutor(cores) as pool:
+        list(pool.map(verify_for_a_while, [10] * cores))
+        begin = time.monotonic()
+        done = sum(pool.map(verify_for_a_while, [VERIFIED] * cores))
+        return done / (time.monotonic() - begin)
+
+
+@contextmanager
+def open_network(
+    validators: int, full: int, observers: int, base_port: int, *, workers: int, one_core: bool
+) -> Iterator[Bench]:
+    """A devnet whose nodes have `workers` worker processes each; `one_core`: all on processor 0."""
+    with tempfile.TemporaryDirectory(prefix="drexnode-bench-") as name:
+        devnet = Devnet.create(
+            Path(name) / "net", validators=validators, full=full, observers=observers, base_port=base_port
+        )
+        try:
+            for node in devnet.nodes:
+                variables = {"DREX_POOL_VERIFY_WORKERS": str(workers)}
+                prefix = ("taskset", "-c", "0") if one_core else ()
+                start_process(node.home, prefix=prefix, variables=variables)
+            devnet.wait_started(devnet.nodes, say)
+            devnet.wait_mesh()
+            yield Bench(devnet)
+        finally:
+            devnet.stop()
+
+
 class Bench:
     """One devnet and the payments sent through it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.devnet = Devnet(folder)
-        self.target: Target = find_target(folder)
+    def __init__(self, devnet: Devnet) -> None:
+        self.devnet = devnet
+        self.target: Target = find_target(devnet.folder)
 
     def payments(self, count: int) -> list[Transaction]:
         """Signed and independent of each other."""
         asset, coins = make_coins(self.target, count)
         return sign_transfers(self.target, asset, coins)
 
-    def measure(self, send: Callable[[], Figures], transactions: int) -> Figures:
-        """Figures of `send`, with the CPU it cost each role and the signatures verified by a validator."""
-        pids = {node.name: node.process.pid for node in self.devnet.nodes if node.process is not None}
+    def pids(self) -> dict[str, int]:
+        """The nodes' processes by name, without their workers (whose time counts when they end)."""
+        return {node.name: node.process.pid for node in self.devnet.nodes if node.process is not None}
+
+    def idle_cpu(self, seconds: float) -> Figures:
+        """Share of a core that each node uses with nothing to do."""
+        pids = self.pids()
         before = {name: cpu_s(pid) for name, pid in pids.items()}
-        checked, begin, steal = verified(self.target.urls[0]), time.monotonic(), steal_s()
+        time.sleep(seconds)
+        return {name: round(100 * (cpu_s(pid) - before[name]) / seconds, 2) for name, pid in pids.items()}
+
+    def measure(self, send: Callable[[], Figures], transactions: int) -> Figures:
+        """Figures of `send`, with the CPU it cost each role, the signatures each validator verified, and the
+        noise: processor time that others on this machine used or the hypervisor took."""
+        pids, cores = self.pids(), os.cpu_count() or 1
+        before, own = {name: cpu_s(pid) for name, pid in pids.items()}, time.process_time()
+        checked = [verified(url) for url in self.target.urls]
+        begin, steal, busy = time.monotonic(), steal_s(), busy_s()
         figures = send()
         time.sleep(1)
         taken_s = time.monotonic() - begin
         used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+        others_s = busy_s() - busy - sum(used.values()) - (time.process_time() - own)
         by_role: dict[str, list[float]] = {}
         for name, seconds in used.items():
             by_role.setdefault(name.rsplit("-", 1)[0], []).append(seconds)
@@ -90,46 +138,70 @@ class Bench:
                 role: round(1e6 * statistics.mean(values) / transactions, 1)
                 for role, values in by_role.items()
             },
-            "signatures_verified_by_validator_0": verified(self.target.urls[0]) - checked,
+            "signatures_verified_by_each_validator": [
+                verified(url) - before for url, before in zip(self.target.urls, checked, strict=True)
+            ],
             "cores_used": round(sum(used.values()) / taken_s, 2),
-            "steal_share": round((steal_s() - steal) / taken_s / (os.cpu_count() or 1), 3),
+            "noise": {
+                "cores_used_by_others": round(max(0.0, others_s) / taken_s, 2),
+                "steal_share": round((steal_s() - steal) / taken_s / cores, 3),
+            },
+        }
+
+    def backlog(self, count: int, cores: int) -> Figures:
+        """`count` payments at once, and the share of what the signatures alone would allow at that moment."""
+        load = self.payments(count)
+        limit = verification_limit(cores) / len(self.target.urls)
+        figures = self.measure(partial(send_backlog, self.target, load), count)
+        share = float(figures["final_tx_per_s"]) / limit
+        return figures | {
+            "verification_limit_tx_per_s": round(limit),
+            "share_of_the_limit": round(share, 3),
         }
 
 
-def idle_cpu(bench: Bench, seconds: float = 20.0) -> Figures:
-    """Share of a core that each node uses with nothing to do."""
-    pids = {node.name: node.process.pid for node in bench.devnet.nodes if node.process is not None}
-    before = {name: cpu_s(pid) for name, pid in pids.items()}
-    time.sleep(seconds)
-    return {name: round(100 * (cpu_s(pid) - before[name]) / seconds, 2) for name, pid in pids.items()}
-
-
-def run(folder: Path, repeat: int, backlog: int, rates: Sequence[int]) -> Figures:
-    """All measurements on a running devnet."""
-    bench = Bench(folder)
-    results: Figures = {}
-    _say("idle CPU")
-    results["idle_cpu_percent_of_a_core"] = idle_cpu(bench)
-    _say("idle finality")
-    payments = bench.payments(100)
-    results["idle"] = bench.measure(partial(send_one_by_one, bench.target, payments), 100)
+def measure_latency(bench: Bench, payments: int, rates: Sequence[int], seconds: int) -> Figures:
+    """Idle CPU, idle finality and open loops."""
+    say("idle CPU")
+    results: Figures = {"idle_cpu_percent_of_a_core": bench.idle_cpu(2.0 * seconds)}
+    say("idle finality")
+    load = bench.payments(payments)
+    results["idle"] = bench.measure(partial(send_one_by_one, bench.target, load), payments)
     for rate in rates:
-        _say(f"open loop, {rate} a second")
-        load = bench.payments(10 * rate)
+        say(f"open loop, {rate} a second")
+        load = bench.payments(seconds * rate)
         send = partial(send_open_loop, bench.target, load, rate)
         results[f"open_loop_{rate}"] = bench.measure(send, len(load))
-    results["backlog"] = []
-    for number in range(repeat):
-        _say(f"backlog {number + 1} of {repeat}")
-        load = bench.payments(backlog)
-        results["backlog"].append(bench.measure(partial(send_backlog, bench.target, load), backlog))
-    rates_seen = [run["final_tx_per_s"] for run in results["backlog"]]
-    results["backlog_median_tx_per_s"] = statistics.median(rates_seen)
-    results["backlog_spread_tx_per_s"] = [min(rates_seen), max(rates_seen)]
     return results
 
 
-def _say(what: str) -> None:
+def measure_backlogs(variants: dict[str, Bench], repeat: int, count: int, cores: int) -> Figures:
+    """Each variant in turn, `repeat` times; medians, spreads, and the ratio of each to the first."""
+    runs: dict[str, list[Figures]] = {name: [] for name in variants}
+    for bench in variants.values():
+        send_backlog(bench.target, bench.payments(WARM_UP))
+    for number in range(repeat):
+        for name, bench in variants.items():
+            say(f"backlog {number + 1} of {repeat}, {name}")
+            runs[name].append(bench.backlog(count, cores))
+    results: Figures = {}
+    for name, made in runs.items():
+        rates = [float(run["final_tx_per_s"]) for run in made]
+        results[name] = {
+            "median_tx_per_s": statistics.median(rates),
+            "spread_tx_per_s": [min(rates), max(rates)],
+            "median_share_of_the_limit": statistics.median(run["share_of_the_limit"] for run in made),
+            "runs": made,
+        }
+    first = next(iter(results.values()))["median_tx_per_s"]
+    results["ratio_to_the_first"] = {
+        name: round(results[name]["median_tx_per_s"] / first, 2) for name in variants
+    }
+    return results
+
+
+def say(what: str) -> None:
+    """Progress, beside the JSON."""
     print(f"bench: {what}", file=sys.stderr, flush=True)
 
 
@@ -138,35 +210,36 @@ def _say(what: str) -> None:
 @click.option("--full", default=1, show_default=True)
 @click.option("--observers", default=1, show_default=True)
 @click.option("--base-port", default=23_600, show_default=True)
+@click.option("--variant", "workers", multiple=True, type=int, default=(0,), show_default=True,
+              help="Worker processes for signatures, of each network to compare.")  # fmt: skip
+@click.option("--one-core", is_flag=True, help="All nodes on processor 0, the load on the others.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of the backlog.")
 @click.option("--backlog", default=10_000, show_default=True, help="Payments in a backlog.")
 @click.option("--rate", "rates", multiple=True, type=int, default=(500, 1000), show_default=True)
+@click.option("--quick", is_flag=True, help="Backlogs alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(
-    validators: int, full: int, observers: int, base_port: int, repeat: int, backlog: int,
-    rates: tuple[int, ...], out: Path | None,
+    validators: int, full: int, observers: int, base_port: int, workers: tuple[int, ...], one_core: bool,
+    repeat: int, backlog: int, rates: tuple[int, ...], quick: bool, out: Path | None,
 ) -> None:  # fmt: skip
-    """Start a devnet, measure it, stop it."""
-    with tempfile.TemporaryDirectory(prefix="drexnode-bench-") as name:
-        folder = Path(name) / "net"
-        command = [sys.executable, "-m", "drexnode", "devnet", "up", "--detach", "--dir", str(folder),
-                   "--validators", str(validators), "--full", str(full), "--observers", str(observers),
-                   "--base-port", str(base_port)]  # fmt: skip
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        try:
-            figures = run(folder, repeat, backlog, rates)
-        finally:
-            Devnet(folder).stop()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    report = {
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()},
-        "commit": commit,
-        "network": {"validators": validators, "full": full, "observers": observers},
-        "results": figures,
-    }
-    text = json.dumps(report, indent=2)
+    """Start the networks, measure them, stop them."""
+    cores = 1 if one_core else os.cpu_count() or 1
+    results: Figures = {}
+    with ExitStack() as networks:
+        if one_core:
+            os.sched_setaffinity(0, set(range(1, os.cpu_count() or 1)) or {0})
+        variants = {
+            f"workers-{count}": networks.enter_context(
+                open_network(validators, full, observers, base_port + place * PORTS_A_NETWORK,
+                             workers=count, one_core=one_core)
+            )
+            for place, count in enumerate(workers)
+        }  # fmt: skip
+        if not quick:
+            results |= measure_latency(next(iter(variants.values())), 100, rates, 10)
+        results["backlog"] = measure_backlogs(variants, repeat, backlog, cores)
+    setting = {"validators": validators, "full": full, "observers": observers, "cores": cores}
+    text = json.dumps(report(setting, results), indent=2)
     print(text)
     if out is not None:
         out.write_text(text + "\n", "utf-8")
