@@ -50,6 +50,8 @@ def open_chain(config: NodeConfig, document: GenesisDocument, metrics: Metrics) 
         store.close()
         raise
     space.take_reserve()
+    for what in store.database.recovered:
+        _log.warning("chain.recovered", what=what)
     _log.info(
         "chain.opened", height=head.height, id=head.block_id.hex()[:16], state_root=tree.root.hex()[:16]
     )

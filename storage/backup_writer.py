@@ -40,10 +40,10 @@ from storage.disk_space import DiskSpace
 from storage.files import read_bounded, replace_file, sync_directory, write_failed
 from storage.layout import META_PRUNED, META_TIP, TipRow, read_row
 from storage.leveldb import Reader
-from storage.queries import read_block
 from storage.snapshot_format import MANIFEST_FILE as SNAPSHOT_MANIFEST
 from storage.snapshot_format import SnapshotRefused, digest_of_manifest
 from storage.snapshot_writer import certificate_at, header_at, write_snapshot
+from storage.stored_block import read_block
 from storage.validator_rows import read_overrides
 
 Progress = Callable[[str, int, int], None]

@@ -53,6 +53,7 @@ from storage.layout import (
     read_row,
 )
 from storage.leveldb import Batch, Database, open_database
+from storage.migrations import migrate
 from storage.schema import check_schema, schema_rows
 from storage.state_store import StateStore
 
@@ -268,6 +269,7 @@ def open_chain_store(
                 batch.put(key, value)
             database.write(batch)
         check_schema(database, chain_id)
+        database.recovered += migrate(database, chain_id)
         mark = AcknowledgedMark(path.with_name(path.name + ".acknowledged"))
         store = ChainStore(database, mark, hot_set_bytes)
         mark.check(store.tip.height if store.tip else -1, path)

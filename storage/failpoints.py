@@ -30,6 +30,8 @@ NAMES = (
 TOOL_NAMES = (  # of commands, which a running node does not pass
     "backup.after_segment",
     "backup.before_list",
+    "migration.before_write",
+    "migration.after_write",
     "prune.before_write",
     "prune.after_write",
     "restore.after_batch",

@@ -1,7 +1,7 @@
 """Where everything lies in LevelDB: one byte of kind, then fixed-width big-endian fields, so that ranges are
 contiguous and in order. The table with the values is in docs/storage.md.
 
-Changing anything here means a new `SCHEMA_VERSION` and a migration in storage/schema.py.
+Changing anything here means a new `SCHEMA_VERSION` and a step in storage/migrations.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from primitives.limits import BODIES_PER_CHUNK, MAX_ENCODED_BLOCK_BYTES
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 BODIES = b"t"  # + height(8) + block id(32) + chunk(4) -> [transaction, …], at most BODIES_PER_CHUNK
 BOOK = b"k"  # + asset name                          -> sum of its unspent outputs(16)

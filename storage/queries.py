@@ -35,19 +35,19 @@ from storage.layout import (
     META_PRUNED,
     STATE,
     TRANSACTION,
-    ContentRow,
     after,
     bodies_key,
     content_key,
     damaged_row,
     height_key,
     read_location,
-    read_row,
     reference_prefix,
     unpack_chunk,
     unspent_prefix,
 )
 from storage.leveldb import Reader, Snapshot
+from storage.stored_block import StoredBlock as StoredBlock
+from storage.stored_block import read_block
 from storage.validator_rows import read_validators_at
 
 T = TypeVar("T")
@@ -55,15 +55,6 @@ T = TypeVar("T")
 
 class QueryError(DrexError):
     """A question that has no answer here: CURSOR_INVALID, CURSOR_EXPIRED, BLOCK_PRUNED."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlock:
-    """A block as stored: header, wtxids and encoded transactions, in order."""
-
-    header: BlockHeader
-    wtxids: tuple[bytes, ...]
-    transactions: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,21 +341,6 @@ class ChainQueries:
         newest_first = prefix[:1] == HISTORY
         key = rows[limit - 1] if newest_first else rows[limit]  # a reverse scan ends before its stop key
         return height.to_bytes(8, "big") + key
-
-
-def read_block(reader: Reader, height: int, block: bytes) -> StoredBlock | None:
-    """A stored block; None when this reader has not all of it. Raises `StorageFailure` (STORAGE_CORRUPT)."""
-    row = reader.get(content_key(height, block))
-    if row is None:
-        return None
-    content = read_row(row, ContentRow, f"the content row of block {height}")
-    ids = content.wtxids
-    wtxids = tuple(ids[start : start + 32] for start in range(0, len(ids), 32))
-    start_key = bodies_key(height, block, 0)[:-4]
-    bodies = [raw for _, value in reader.scan(start_key, after(start_key)) for raw in unpack_chunk(value)]
-    if len(bodies) != len(wtxids):
-        return None
-    return StoredBlock(decode_header(bytes(content.header)), wtxids, tuple(bodies))
 
 
 def _bounded(limit: int) -> int:

@@ -19,20 +19,22 @@ def schema_rows(chain_id: bytes) -> list[tuple[bytes, bytes]]:
     return [(META_SCHEMA, encode(SchemaRow(SCHEMA_VERSION))), (META_CHAIN, chain_id)]
 
 
-def check_schema(reader: Reader, chain_id: bytes) -> None:
-    """Refuse a database of another layout or chain. Raises `StorageFailure` (STORAGE_SCHEMA,
-    STORAGE_FOREIGN)."""
+def stored_version(reader: Reader) -> int:
+    """The layout's version. Raises `StorageFailure` (STORAGE_SCHEMA) where there is none."""
     row = reader.get(META_SCHEMA)
     if row is None:
         raise StorageFailure("STORAGE_SCHEMA", "the database has no schema version: it is not drexnode's")
-    version = read_row(row, SchemaRow, "the schema row").version
+    return read_row(row, SchemaRow, "the schema row").version
+
+
+def check_schema(reader: Reader, chain_id: bytes) -> None:
+    """Refuse a database of a newer layout or another chain; an older one is brought up next
+    (storage/migrations.py). Raises `StorageFailure` (STORAGE_SCHEMA, STORAGE_FOREIGN)."""
+    version = stored_version(reader)
     if version > SCHEMA_VERSION:
         message = (
             f"the data has layout {version}, this program reads up to {SCHEMA_VERSION}: use the newer one"
         )
-        raise StorageFailure("STORAGE_SCHEMA", message, found=version, supported=SCHEMA_VERSION)
-    if version < SCHEMA_VERSION:
-        message = f"the data has layout {version}, which no release of this program has written"
         raise StorageFailure("STORAGE_SCHEMA", message, found=version, supported=SCHEMA_VERSION)
     stored = reader.get(META_CHAIN)
     if stored != chain_id:

@@ -19,7 +19,7 @@ from primitives.errors import InvariantViolation, StorageFailure
 from storage.acknowledged import AcknowledgedMark
 from storage.chain_store import ChainStore, open_chain_store
 from storage.integrity import check_open
-from storage.layout import META_SCHEMA
+from storage.layout import META_SCHEMA, SCHEMA_VERSION
 from storage.queries import ChainQueries
 from storage.schema import SchemaRow
 from tests.storage.chains import ASSET, BUCKETS, CHAIN_ID, Made, SyntheticChain, commit
@@ -262,7 +262,7 @@ def test_data_of_another_chain_is_refused(tmp_path: Path) -> None:
 def test_a_newer_layout_is_refused_by_this_program(tmp_path: Path) -> None:
     store = open_store(tmp_path, create=True)
     batch = store.database.batch()
-    batch.put(META_SCHEMA, msgspec.msgpack.encode(SchemaRow(2)))
+    batch.put(META_SCHEMA, msgspec.msgpack.encode(SchemaRow(SCHEMA_VERSION + 1)))
     store.database.write(batch)
     store.close()
     with pytest.raises(StorageFailure, match="use the newer one"):
