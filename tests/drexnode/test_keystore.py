@@ -10,7 +10,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drexnode.keystore import KeyFailure, Keystore, read_plain_key, write_plain_key
+from drexnode.cli.secrets import validator_key
+from drexnode.config import KeysSection, NodeConfig
+from drexnode.keystore import (
+    KeyFailure,
+    Keystore,
+    public_key_in,
+    read_plain_key,
+    write_encrypted_key,
+    write_plain_key,
+    write_secret,
+)
+from primitives.keys import SigningKey
 
 SEED = bytes(range(32))
 
@@ -87,3 +98,24 @@ def test_a_changed_byte_in_a_keystore_file_never_gives_another_key(
         found = failure.code
     path.unlink()
     assert found in (SEED, "KEY_MALFORMED", "KEY_WRONG_PASSPHRASE")
+
+
+def test_a_node_key_is_opened_by_the_option_before_the_configured_file(tmp_path: Path) -> None:
+    path, right, wrong = tmp_path / "v.key.json", tmp_path / "right", tmp_path / "wrong"
+    write_encrypted_key(path, "v", SEED, b"open", sensitive=False)
+    write_secret(right, b"open\n")
+    write_secret(wrong, b"other\n")
+    keys = KeysSection(validator="v.key.json", passphrase_file="right")
+    assert validator_key(NodeConfig(tmp_path, keys=keys), None, None).seed == SEED
+    assert code_of(validator_key, NodeConfig(tmp_path, keys=keys), wrong, None) == "KEY_WRONG_PASSPHRASE"
+    unnamed = NodeConfig(tmp_path, keys=KeysSection(validator="v.key.json"))
+    assert validator_key(unnamed, right, None).seed == SEED
+    assert public_key_in(path) == SigningKey(SEED).public_key
+    assert code_of(read_plain_key, path) == "KEY_ENCRYPTED"
+
+
+def test_a_plain_node_key_asks_for_no_passphrase(tmp_path: Path) -> None:
+    write_plain_key(tmp_path / "v.key", SEED)
+    config = NodeConfig(tmp_path, keys=KeysSection(validator="v.key"))
+    assert validator_key(config, None, None).seed == SEED
+    assert public_key_in(tmp_path / "v.key") == SigningKey(SEED).public_key
