@@ -202,7 +202,8 @@ class Mempool:
             entry = self._entries.get(transaction.txid)
             if entry is not None:
                 self._remove(entry)
-            self.refusals.clear(transaction.wtxid)
+            if self.refusals:
+                self.refusals.clear(transaction.wtxid)
             if count % MEMPOOL_FINALISED_PER_SLICE == 0:
                 yield
         rejections: list[Rejection] = []
@@ -314,10 +315,14 @@ class Mempool:
                 self._expiring[body.valid_until] = set()
                 heapq.heappush(self._expiries, body.valid_until)
             self._expiring[body.valid_until].add(txid)
-        self.refusals.clear(transaction.wtxid)
+        if self.refusals:
+            self.refusals.clear(transaction.wtxid)
 
     def _parents_of(self, transaction: Transaction) -> tuple[bytes, ...]:
         entries, inputs = self._entries, transaction.body.inputs
+        if len(inputs) == 1:
+            txid = inputs[0].txid
+            return (txid,) if txid in entries else ()
         return tuple(sorted({outpoint.txid for outpoint in inputs if outpoint.txid in entries}))
 
     def _refuse(self, txid: bytes, code: str, message: str, now_ms: int) -> list[Rejection]:

@@ -180,7 +180,7 @@ class StateTree:
 
     def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[Edit]]]:
         edits: dict[int, list[Edit]] = {}
-        shift = self._shift
+        shift, number, hash_value = self._shift, int.from_bytes, _hash_value
         for count, (key, (old, new)) in enumerate(changes.items(), 1):
             if old == new:
                 continue
@@ -191,8 +191,8 @@ class StateTree:
                 place = (old if new is None else new)[:4]  # type: ignore[index] # one of them is there
             else:
                 place = _hash_key(key)[:4]
-            bucket = int.from_bytes(place, "big") >> shift
-            edit = (key, old is not None, None if new is None else _hash_value(new))
+            bucket = number(place, "big") >> shift
+            edit = (key, old is not None, None if new is None else hash_value(new))
             if (others := edits.get(bucket)) is None:
                 edits[bucket] = [edit]
             else:

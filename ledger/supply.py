@@ -16,6 +16,8 @@ from primitives.errors import InvariantViolation
 from primitives.limits import MAX_AMOUNT
 from primitives.units import format_amount
 
+_OUTPUT, _SUPPLY = OUTPUT[0], SUPPLY[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Supply:
@@ -84,7 +86,7 @@ def booked_changes(delta: StateDelta) -> dict[str, int]:
     """Per asset, how much its circulating supply changed by the books."""
     changes: dict[str, int] = {}
     for key, (old, new) in delta.changes.items():
-        if key[:1] == SUPPLY:
+        if key[0] == _SUPPLY:
             change = decode_supply(new).circulating - decode_supply(old).circulating
             if change:
                 changes[key[1:].decode()] = change
@@ -95,11 +97,13 @@ def unspent_changes(delta: StateDelta) -> dict[str, int]:
     """Per asset, how much the sum of unspent outputs changed by what is really inserted and deleted."""
     sums: dict[bytes, int] = {}
     for key, (old, new) in delta.changes.items():
-        if key[:1] == OUTPUT:
+        if key[0] == _OUTPUT:
             if new is not None:
-                sums[new[40:]] = sums.get(new[40:], 0) + int.from_bytes(new[32:40], "big")
+                asset = new[40:]
+                sums[asset] = sums.get(asset, 0) + int.from_bytes(new[32:40], "big")
             if old is not None:
-                sums[old[40:]] = sums.get(old[40:], 0) - int.from_bytes(old[32:40], "big")
+                asset = old[40:]
+                sums[asset] = sums.get(asset, 0) - int.from_bytes(old[32:40], "big")
     return {asset.decode(): change for asset, change in sums.items() if change}
 
 
