@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench faults partition netns-run crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,10 +67,20 @@ coverage: setup  ## Branch coverage of consensus/ by scenarios and simulator alo
 	@$(BIN)/coverage run -m pytest -q tests/scenarios tests/simulator
 	@$(BIN)/coverage report --show-missing --skip-covered
 
-bench: setup  ## Measure a network of real processes and each stage on its own (a few minutes)
+bench: setup  ## Measure one node's stages, then four validators under load (under 3 minutes)
+	@$(BIN)/python -m scripts.bench.pipeline --transactions 4000
+	@$(BIN)/python -m scripts.bench.network --full 0 --observers 0 --quick --backlog 6000 --out bench.json
+
+bench-full: setup  ## All measurements: stages, parts, one to six nodes, latency, worker processes in turn (long)
+	@$(BIN)/python -m scripts.bench.pipeline --repeat 5
+	@$(BIN)/python -m scripts.bench.pipeline --repeat 5 --wallets 1
 	@$(BIN)/python -m scripts.bench.ledger
 	@$(BIN)/python -m scripts.bench.storage
-	@$(BIN)/python -m scripts.bench.network --out bench.json
+	@$(BIN)/python -m scripts.bench.sync
+	@$(BIN)/python -m scripts.bench.network --validators 1 --full 0 --observers 0 --one-core --quick --repeat 5
+	@$(BIN)/python -m scripts.bench.network --validators 1 --full 0 --observers 0 --variant 0 --variant 1 --quick --repeat 5
+	@$(BIN)/python -m scripts.bench.network --full 0 --observers 0 --repeat 5 --rate 300 --rate 1000 --rate 2000 --out bench.json
+	@$(BIN)/python -m scripts.bench.network --repeat 5 --rate 300 --rate 1000
 
 faults: setup  ## One validator of four dead, one an hour wrong, one voted in and one out: under load, with figures
 	@$(BIN)/python -m tests.network.dead_validator

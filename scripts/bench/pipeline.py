@@ -23,6 +23,7 @@ import click
 from drexnode.finalizer import Finalizer
 from drexnode.node import settle_collector
 from drexnode.pool_gate import PoolGate
+from drexnode.telemetry import setup_logging
 from ledger.block import FinalizedBlock
 from ledger.build import build_body, build_transaction, make_output
 from ledger.checks import check_stateless
@@ -178,6 +179,7 @@ def main(transactions: int, block_size: int, wallets: int, repeat: int) -> None:
     keys = make_wallets(wallets)
     document = make_document(keys, transactions)
     raws = sign(keys, chain_id_of(document), transactions)
+    setup_logging("warning")
     settle_collector()
     runs = [measure(document, raws, block_size) for _ in range(repeat)]
     figures = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0]}
