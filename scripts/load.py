@@ -24,16 +24,21 @@ from drexnode import client as rpc
 from drexnode.devnet import Devnet
 from drexnode.wallet import Account, WalletBook
 from ledger.build import build_body, build_transaction, make_output
+from ledger.devnet import BANK_A_ISPB
 from ledger.locks import key_lock
-from ledger.payloads import Kind
+from ledger.payloads import EnableWallets, Kind, RegistryAct
 from ledger.transaction import OutPoint, Transaction
 from primitives.errors import DrexError
+from primitives.hashing import tagged_hash
+from primitives.keys import SigningKey
+from primitives.limits import MAX_WALLETS_PER_ACT
 
 CHUNK = 250
 FAN_OUT = 500
 WAIT_MS = 60_000
 PAYMENT_CENTAVOS = 40
 COIN_CENTAVOS = 100
+ACT_VALID_UNTIL = 5_000  # a height within the replay window of a young devnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Target:
     urls: tuple[str, ...]
     chain_id: bytes
     payer: Account
+    bank: SigningKey
 
     @property
     def lock(self) -> bytes:
@@ -54,15 +60,19 @@ def find_target(folder: Path, role: str = "validator") -> Target:
     """The devnet in `folder`; load goes to its nodes of `role`."""
     devnet = Devnet(folder)
     urls = tuple(node.rpc_url for node in devnet.nodes if node.role == role and node.process is not None)
-    payer = WalletBook.load(folder / "wallets.json").accounts["alice"]
+    accounts = WalletBook.load(folder / "wallets.json").accounts
+    payer, bank = accounts["alice"], accounts["bank-a"].key
+    assert bank is not None
     with rpc.Client(urls[0]) as client:
         chain_id = bytes.fromhex(client.run(rpc.chain_id()))
-    return Target(urls, chain_id, payer)
+    return Target(urls, chain_id, payer, bank)
 
 
-def make_coins(target: Target, count: int) -> tuple[str, list[OutPoint]]:
-    """Turn the payer's outputs into at least `count` equal ones; returns their asset and outpoints."""
+def make_coins(target: Target, count: int, holders: Sequence[SigningKey] = ()) -> tuple[str, list[OutPoint]]:
+    """Turn the payer's outputs into at least `count` equal ones; returns their asset and outpoints. Coin
+    number n belongs to `holders[n % len(holders)]`, all to the payer when there are none."""
     assert target.payer.key is not None
+    locks = [key_lock(holder.public_key) for holder in holders] or [target.lock]
     with rpc.Client(target.urls[0], timeout_s=60) as client:
         owned = all_coins(client, target.payer.address)
         asset = max(owned, key=lambda coin: coin.amount).asset
@@ -75,7 +85,8 @@ def make_coins(target: Target, count: int) -> tuple[str, list[OutPoint]]:
             outpoint, amount = heap.pop()
             pieces = min(FAN_OUT, (amount - COIN_CENTAVOS) // COIN_CENTAVOS, count - len(made))
             rest = amount - pieces * COIN_CENTAVOS
-            outputs = [make_output(asset, COIN_CENTAVOS, target.lock)] * pieces
+            owners = (locks[place % len(locks)] for place in range(len(made), len(made) + pieces))
+            outputs = [make_output(asset, COIN_CENTAVOS, lock) for lock in owners]
             outputs.append(make_output(asset, rest, target.lock))
             body = build_body(Kind.TRANSFER, [outpoint], outputs)
             transaction = build_transaction(body, target.chain_id, [target.payer.key])
@@ -99,15 +110,39 @@ def all_coins(client: rpc.Client, address: str) -> list[rpc.Unspent]:
     return coins
 
 
-def sign_transfers(target: Target, asset: str, coins: Sequence[OutPoint]) -> list[Transaction]:
-    """One transfer per coin."""
+def sign_transfers(
+    target: Target, asset: str, coins: Sequence[OutPoint], holders: Sequence[SigningKey] = ()
+) -> list[Transaction]:
+    """One transfer per coin: the payer to itself, or each of `holders` (see `make_coins`) to another."""
     assert target.payer.key is not None
-    outputs = [
-        make_output(asset, PAYMENT_CENTAVOS, target.lock),
-        make_output(asset, COIN_CENTAVOS - PAYMENT_CENTAVOS, target.lock),
-    ]
-    bodies = (build_body(Kind.TRANSFER, [coin], outputs) for coin in coins)
-    return [build_transaction(body, target.chain_id, [target.payer.key]) for body in bodies]
+    keys = holders or [target.payer.key]
+    locks = [key_lock(key.public_key) for key in keys]
+    transfers = []
+    for place, coin in enumerate(coins):
+        own, other = place % len(keys), (7 * place + 1) % len(keys)
+        outputs = [
+            make_output(asset, PAYMENT_CENTAVOS, locks[other]),
+            make_output(asset, COIN_CENTAVOS - PAYMENT_CENTAVOS, locks[own]),
+        ]
+        body = build_body(Kind.TRANSFER, [coin], outputs)
+        transfers.append(build_transaction(body, target.chain_id, [keys[own]]))
+    return transfers
+
+
+def enable_wallets(target: Target, count: int) -> list[SigningKey]:
+    """New clients' wallets of Bank A, whose key is a devnet's: so many that no lock holds much."""
+    holders = [SigningKey(tagged_hash("load/wallet", number.to_bytes(8, "big"))) for number in range(count)]
+    locks = [key_lock(holder.public_key) for holder in holders]
+    with rpc.Client(target.urls[0], timeout_s=60) as client:
+        for start in range(0, count, MAX_WALLETS_PER_ACT):
+            act = EnableWallets(BANK_A_ISPB, tuple(sorted(locks[start : start + MAX_WALLETS_PER_ACT])))
+            body = build_body(
+                Kind.REGISTRY, payload=RegistryAct(BANK_A_ISPB, act), valid_until=ACT_VALID_UNTIL
+            )
+            transaction = build_transaction(body, target.chain_id, [target.bank])
+            client.run(rpc.send(transaction.raw))
+            _await_final(client, transaction)
+    return holders
 
 
 def send_backlog(target: Target, transfers: Sequence[Transaction]) -> dict[str, float | int]:

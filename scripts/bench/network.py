@@ -35,6 +35,7 @@ from primitives.keys import SigningKey, verify_many
 from scripts.bench.report import Figures, busy_s, cpu_s, report, steal_s
 from scripts.load import (
     Target,
+    enable_wallets,
     find_target,
     make_coins,
     send_backlog,
@@ -76,7 +77,7 @@ def verification_limit(cores: int) -> float:
 
 @contextmanager
 def open_network(
-    validators: int, full: int, observers: int, base_port: int, *, workers: int, one_core: bool
+    validators: int, full: int, observers: int, base_port: int, *, wallets: int, workers: int, one_core: bool
 ) -> Iterator[Bench]:
     """A devnet whose nodes have `workers` worker processes each; `one_core`: all on processor 0."""
     with tempfile.TemporaryDirectory(prefix="drexnode-bench-") as name:
@@ -90,7 +91,7 @@ def open_network(
                 start_process(node.home, prefix=prefix, variables=variables)
             devnet.wait_started(devnet.nodes, say)
             devnet.wait_mesh()
-            yield Bench(devnet)
+            yield Bench(devnet, wallets)
         finally:
             devnet.stop()
 
@@ -98,14 +99,15 @@ def open_network(
 class Bench:
     """One devnet and the payments sent through it."""
 
-    def __init__(self, devnet: Devnet) -> None:
+    def __init__(self, devnet: Devnet, wallets: int = 0) -> None:
         self.devnet = devnet
         self.target: Target = find_target(devnet.folder)
+        self._holders = enable_wallets(self.target, wallets) if wallets else []
 
     def payments(self, count: int) -> list[Transaction]:
         """Signed and independent of each other."""
-        asset, coins = make_coins(self.target, count)
-        return sign_transfers(self.target, asset, coins)
+        asset, coins = make_coins(self.target, count, self._holders)
+        return sign_transfers(self.target, asset, coins, self._holders)
 
     def pids(self) -> dict[str, int]:
         """The nodes' processes by name, without their workers (whose time counts when they end)."""
@@ -212,6 +214,7 @@ def say(what: str) -> None:
 @click.option("--base-port", default=23_600, show_default=True)
 @click.option("--variant", "workers", multiple=True, type=int, default=(0,), show_default=True,
               help="Worker processes for signatures, of each network to compare.")  # fmt: skip
+@click.option("--wallets", default=1_000, show_default=True, help="Who pays whom; 0: one pays itself.")
 @click.option("--one-core", is_flag=True, help="All nodes on processor 0, the load on the others.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of the backlog.")
 @click.option("--backlog", default=10_000, show_default=True, help="Payments in a backlog.")
@@ -219,8 +222,8 @@ def say(what: str) -> None:
 @click.option("--quick", is_flag=True, help="Backlogs alone.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(
-    validators: int, full: int, observers: int, base_port: int, workers: tuple[int, ...], one_core: bool,
-    repeat: int, backlog: int, rates: tuple[int, ...], quick: bool, out: Path | None,
+    validators: int, full: int, observers: int, base_port: int, workers: tuple[int, ...], wallets: int,
+    one_core: bool, repeat: int, backlog: int, rates: tuple[int, ...], quick: bool, out: Path | None,
 ) -> None:  # fmt: skip
     """Start the networks, measure them, stop them."""
     cores = 1 if one_core else os.cpu_count() or 1
@@ -231,14 +234,16 @@ def main(
         variants = {
             f"workers-{count}": networks.enter_context(
                 open_network(validators, full, observers, base_port + place * PORTS_A_NETWORK,
-                             workers=count, one_core=one_core)
+                             wallets=wallets, workers=count, one_core=one_core)
             )
             for place, count in enumerate(workers)
         }  # fmt: skip
         if not quick:
             results |= measure_latency(next(iter(variants.values())), 100, rates, 10)
         results["backlog"] = measure_backlogs(variants, repeat, backlog, cores)
-    setting = {"validators": validators, "full": full, "observers": observers, "cores": cores}
+    setting = {
+        "validators": validators, "full": full, "observers": observers, "cores": cores, "wallets": wallets,
+    }  # fmt: skip
     text = json.dumps(report(setting, results), indent=2)
     print(text)
     if out is not None:
