@@ -7,6 +7,7 @@ votes made durable lie above the tip and are never touched.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from primitives.errors import StorageFailure
@@ -16,25 +17,28 @@ from storage.layout import BODIES, CONTENT, META_PRUNED, META_TIP, TipRow, heigh
 from storage.leveldb import Database
 
 Progress = Callable[[str, int, int], None]
+_one_at_a_time = threading.Lock()
 
 
 def prune_once(database: Database, kept_blocks: int) -> int:
     """Let the bodies of at most `PRUNE_BLOCKS` blocks go; how many blocks, 0 when nothing is left to do.
 
-    Blocking. Raises `StorageFailure`: the outcome is unknown, stop and recover."""
-    first, last = _range(database, kept_blocks)
-    stop = min(last, first + PRUNE_BLOCKS)
-    if stop <= first:
-        return 0
-    batch = database.batch()
-    for kind in (CONTENT, BODIES):
-        for key, _ in database.scan(height_key(kind, first), height_key(kind, stop)):
-            batch.delete(key)
-    batch.put(META_PRUNED, stop.to_bytes(8, "big"))
-    failpoints.reach("prune.before_write")
-    database.write(batch)
-    failpoints.reach("prune.after_write")
-    return stop - first
+    Any thread; several wait for each other. Blocking. Raises `StorageFailure`: the outcome is unknown, stop
+    and recover."""
+    with _one_at_a_time:  # or a slower one would set the note back
+        first, last = _range(database, kept_blocks)
+        stop = min(last, first + PRUNE_BLOCKS)
+        if stop <= first:
+            return 0
+        batch = database.batch()
+        for kind in (CONTENT, BODIES):
+            for key, _ in database.scan(height_key(kind, first), height_key(kind, stop)):
+                batch.delete(key)
+        batch.put(META_PRUNED, stop.to_bytes(8, "big"))
+        failpoints.reach("prune.before_write")
+        database.write(batch)
+        failpoints.reach("prune.after_write")
+        return stop - first
 
 
 def prune(

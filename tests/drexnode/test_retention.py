@@ -132,3 +132,13 @@ def test_a_kill_in_the_middle_leaves_a_chain_that_knows_what_it_lacks(tmp_path: 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert done("verify", "--home", home)["ok"]
     assert done("prune", "--keep", 4, "--home", home)["bodies_from"] == 11
+
+
+async def test_two_who_prune_at_one_time_never_set_the_note_back(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain, database = Chain(finalizer, DOCUMENT), finalizer.store.database
+        await chain.grow(30, 1)
+        async with trio.open_nursery() as nursery:
+            for kept in (20, 4, 12, 4):
+                nursery.start_soon(trio.to_thread.run_sync, pruning.prune, database, kept)
+        assert database.get(META_PRUNED) == (27).to_bytes(8, "big")
