@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from drexnode.config import ConfigError, NodeConfig, StorageSection, parse_reten
 from drexnode.maintenance import Maintenance
 from drexnode.retention import Retention, check_retention
 from primitives.errors import DrexError
+from storage import failpoints
 from storage import prune as pruning
 from storage.layout import META_PRUNED
+from storage.leveldb import Database
 from storage.queries import QueryError
 from tests.drexnode.chain import Chain, genesis_document, open_finalizer
 from tests.drexnode.homes import done, grow, make_home, refused
@@ -134,11 +137,26 @@ def test_a_kill_in_the_middle_leaves_a_chain_that_knows_what_it_lacks(tmp_path: 
     assert done("prune", "--keep", 4, "--home", home)["bodies_from"] == 11
 
 
-async def test_two_who_prune_at_one_time_never_set_the_note_back(tmp_path: Path) -> None:
+async def test_two_who_prune_at_one_time_never_set_the_note_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_is_there, other_is_done = threading.Event(), threading.Event()
+
+    def reach(point: str) -> None:
+        if point == "prune.before_write" and not slow_is_there.is_set():
+            slow_is_there.set()
+            other_is_done.wait(0.5)  # in vain: the other one waits for this one
+
+    def other(database: Database) -> None:
+        slow_is_there.wait()
+        pruning.prune(database, 4)
+        other_is_done.set()
+
     with open_finalizer(tmp_path, DOCUMENT) as finalizer:
-        chain, database = Chain(finalizer, DOCUMENT), finalizer.store.database
-        await chain.grow(30, 1)
+        database = finalizer.store.database
+        await Chain(finalizer, DOCUMENT).grow(30, 1)
+        monkeypatch.setattr(failpoints, "reach", reach)
         async with trio.open_nursery() as nursery:
-            for kept in (20, 4, 12, 4):
-                nursery.start_soon(trio.to_thread.run_sync, pruning.prune, database, kept)
+            nursery.start_soon(trio.to_thread.run_sync, pruning.prune_once, database, 20)
+            nursery.start_soon(trio.to_thread.run_sync, other, database)
         assert database.get(META_PRUNED) == (27).to_bytes(8, "big")
