@@ -8,9 +8,8 @@ import click
 
 from drexnode.cli.options import ExampleCommand, a_home, as_output
 from drexnode.cli.output import CORRUPT, OK, note, show_json, show_pairs
+from drexnode.cli.progress import show_progress
 from drexnode.config import load_config
-
-NOTE_EVERY = 10_000
 
 
 @click.command("verify", cls=ExampleCommand, example="drexnode verify --home node")
@@ -20,11 +19,8 @@ def command(home: Path, as_json: bool) -> int:
     """Scan a stopped node's data: hashes, certificates, state root, supply, indexes. Exit 7 for damage."""
     from drexnode.data_care import scan_chain
 
-    def progress(what: str, count: int) -> None:
-        if count and count % NOTE_EVERY == 0:
-            note(f"{what}: {count}")
-
-    report = scan_chain(load_config(home), progress)
+    with show_progress() as progress:
+        report = scan_chain(load_config(home), lambda what, count: progress(what, count, 0))
     facts: dict[str, object] = {
         "ok": report.is_clean,
         "blocks": report.blocks,
