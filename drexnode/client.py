@@ -217,6 +217,11 @@ def network_info() -> Call[dict[str, Any]]:
     return Call("drex_getNetworkInfo", (), dict[str, Any])
 
 
+def metrics() -> Call[dict[str, list[dict[str, Any]]]]:
+    """Every metric: name to samples of labels and value (text)."""
+    return Call("drex_getMetrics", (), dict[str, list[dict[str, Any]]])
+
+
 def peer_count() -> Call[int]:
     """Number of connected peers."""
     return Call("net_peerCount", (), int)
@@ -225,6 +230,36 @@ def peer_count() -> Call[int]:
 def listening() -> Call[bool]:
     """True once the node listens for peers."""
     return Call("net_listening", (), bool)
+
+
+def nodes() -> Call[list[dict[str, Any]]]:
+    """Every peer that the ledger permits."""
+    return Call("drex_getNodes", (), list[dict[str, Any]])
+
+
+def bans() -> Call[list[dict[str, Any]]]:
+    """Peers that the node keeps out; needs the admin credential, as do the four below."""
+    return Call("admin_bans", (), list[dict[str, Any]])
+
+
+def unban(peer_id: str) -> Call[bool]:
+    """Lift a ban; False when there was none."""
+    return Call("admin_unban", (peer_id,), bool)
+
+
+def add_peer(address: str) -> Call[bool]:
+    """Keep a connection to a permitted peer until the node stops."""
+    return Call("admin_addPeer", (address,), bool)
+
+
+def remove_peer(peer_id: str, ban_ms: int = 0) -> Call[bool]:
+    """Disconnect a peer, dial it no more, and keep it out for `ban_ms`."""
+    return Call("admin_removePeer", (peer_id, ban_ms), bool)
+
+
+def walk_to_peer(address: str, wait_s: float = 60.0) -> Call[list[dict[str, Any]]]:
+    """Walk the way to a peer: name, state, detail and elapsed_ms of each step."""
+    return Call("admin_testPeer", (address,), list[dict[str, Any]], wait_s)
 
 
 def peers() -> Call[list[dict[str, Any]]]:

@@ -27,7 +27,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "See": {
         "status": ("status", "Where the network stands, and why it stands still if it does."),
+        "top": ("top", "One node and its network, live: round, signatures, peers, pool, disk."),
         "explain-stall": ("explain_stall", "Why no block comes, and what to do about it."),
+        "doctor": ("doctor", "Check clock, disk, ports, limits, keys, peers and versions of a home."),
     },
     "Use": {
         "tx": (
@@ -35,6 +37,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "Every kind of transaction: transfer, emit, burn, interbank, swap, freeze … sign, send.",
         ),
         "query": ("query", "Balances, outputs, transactions, blocks, supply, validators, freezes."),
+        "watch": ("watch", "Follow what becomes final: blocks, transactions, one wallet."),
     },
     "Keys": {
         "keys": ("keys", "Encrypted keys: new, list, show, import, export, rotate."),

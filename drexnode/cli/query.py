@@ -20,8 +20,8 @@ def command() -> None:
     """Balances, outputs, transactions, blocks, supply, validators."""
 
 
-def _address(client: rpc.Client, text: str) -> str:
-    """Of a devnet's wallet, a contact, a key in the keystore, or the address itself."""
+def address_of(client: rpc.Client, text: str) -> str:
+    """The address of a devnet's wallet, a contact, a key in the keystore, or the address itself."""
     from drexnode.cli.secrets import default_keystore
     from drexnode.keystore import Keystore
     from drexnode.wallet import find_account
@@ -46,7 +46,7 @@ def _decimals(client: rpc.Client) -> dict[str, int]:
 def balance(account: str, as_json: bool) -> None:
     """What a wallet (name or address) holds of each asset: total, frozen, free."""
     with open_client() as client:
-        address = _address(client, account)
+        address = address_of(client, account)
         found = client.run(rpc.balance(address))
         decimals = _decimals(client)
     rows = [
@@ -75,7 +75,7 @@ def balance(account: str, as_json: bool) -> None:
 def utxos(account: str, asset: str | None, cursor: str | None, limit: int, as_json: bool) -> None:
     """Unspent outputs of a wallet (name or address)."""
     with open_client() as client:
-        address = _address(client, account)
+        address = address_of(client, account)
         page = client.run(rpc.unspent(address, asset, cursor, limit))
         decimals = _decimals(client)
     rows = [
@@ -227,7 +227,7 @@ def assets(as_json: bool) -> None:
 def history(account: str, cursor: str | None, limit: int, as_json: bool) -> None:
     """Final transactions of a wallet (name or address), newest first."""
     with open_client() as client:
-        address = _address(client, account)
+        address = address_of(client, account)
         page = client.run(rpc.history(address, cursor, limit))
     entries = [{"height": item.height, "index": item.index, "txid": item.txid} for item in page.entries]
     if as_json:
@@ -246,7 +246,7 @@ def history(account: str, cursor: str | None, limit: int, as_json: bool) -> None
 def frozen(account: str, as_json: bool) -> None:
     """Freezes that stand on a wallet (name or address): asset, author, order, amount."""
     with open_client() as client:
-        address = _address(client, account)
+        address = address_of(client, account)
         found = client.run(rpc.frozen(address))
         decimals = _decimals(client)
     rows = [
@@ -274,7 +274,7 @@ def wallet(account: str, as_json: bool) -> None:
     import msgspec
 
     with open_client() as client:
-        found = client.run(rpc.wallet(_address(client, account)))
+        found = client.run(rpc.wallet(address_of(client, account)))
     if as_json:
         show_json(msgspec.to_builtins(found))
         return

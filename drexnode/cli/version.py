@@ -23,17 +23,22 @@ PARTS = (
 )
 
 
+def versions() -> dict[str, str]:
+    """The program, Python and the parts; `absent` for one that is not installed."""
+    found = {"drexnode": VERSION, "python": platform.python_version()}
+    for part in PARTS:
+        try:
+            found[part.lower()] = importlib.metadata.version(part)
+        except importlib.metadata.PackageNotFoundError:
+            found[part.lower()] = "absent"
+    return found
+
+
 @click.command("version", cls=ExampleCommand, example="drexnode version -o json")
 @as_output
 def command(as_json: bool) -> None:
     """Version of the program and of what it rests on."""
-    versions = {"drexnode": VERSION, "python": platform.python_version()}
-    for part in PARTS:
-        try:
-            versions[part.lower()] = importlib.metadata.version(part)
-        except importlib.metadata.PackageNotFoundError:
-            versions[part.lower()] = "absent"
     if as_json:
-        show_json(versions)
+        show_json(versions())
     else:
-        show_pairs(list(versions.items()))
+        show_pairs(list(versions().items()))

@@ -18,7 +18,7 @@ COOKIE = "c" * 64
 @asynccontextmanager
 async def serving(chain: MemoryChain, **settings: object) -> AsyncIterator[str]:
     """Yield the URL. `settings` replace keys of the configuration's rpc section."""
-    section = dataclasses.replace(RpcSection(), port=0, **settings)  # type: ignore[arg-type]
+    section = dataclasses.replace(RpcSection(), **{"port": 0, **settings})  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
 
         async def run(*, task_status: trio.TaskStatus[str]) -> None:  # type: ignore[name-defined]
