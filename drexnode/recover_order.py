@@ -22,6 +22,7 @@ from ledger.override import (
     OverrideRefused,
     OverrideValidator,
     override_sighash,
+    proof_hash,
 )
 from primitives.block import block_id
 from primitives.keys import SigningKey
@@ -55,6 +56,7 @@ def propose_override(
         block_id=block_id(header),
         epoch=epoch,
         validators=_ordered(document, members),
+        proof=proof_hash(certificate),
     )
     return Override(order, header, certificate, ())
 

@@ -37,6 +37,7 @@ from primitives.validators import ValidatorSet
 OVERRIDE_VERSION = 1
 
 _hash_order = tagged_hasher("drex/override")
+_hash_proof = tagged_hasher("drex/override-proof")
 
 
 class OverrideRefused(DrexError):
@@ -51,7 +52,8 @@ class OverrideValidator(Record, frozen=True):
 
 
 class OverrideOrder(Record, frozen=True):
-    """What is signed: after this block, this set in this epoch."""
+    """What is signed: after this block, this set in this epoch. `proof` ties the certificate to it, which
+    says whether the block was decided or locked on: so nobody who passes the override on can change that."""
 
     version: int
     chain_id: Bytes32
@@ -59,6 +61,7 @@ class OverrideOrder(Record, frozen=True):
     block_id: Bytes32
     epoch: Annotated[int, Meta(ge=1, le=MAX_HEIGHT)]
     validators: Annotated[tuple[OverrideValidator, ...], Meta(min_length=1, max_length=MAX_VALIDATORS)]
+    proof: Bytes32
 
 
 class Override(Record, frozen=True):
@@ -97,6 +100,11 @@ class Override(Record, frozen=True):
         return self.height - 1 if self.rests_on_lock else self.height
 
 
+def proof_hash(certificate: CommitCertificate | None) -> bytes:
+    """H("drex/override-proof", certificate): the 32 bytes by which an order names what was shown."""
+    return _hash_proof(encode(certificate))
+
+
 def override_sighash(order: OverrideOrder) -> bytes:
     """H("drex/override", order): the 32 bytes that each member of the recovery condition signs."""
     return _hash_order(encode(order))
@@ -124,6 +132,7 @@ def decode_override(data: bytes) -> Override:
             "the header is of another block",
         ),
         (_proves(certificate, order), "its certificate is of another block"),
+        (order.proof == proof_hash(certificate), "its certificate is not the one that was signed"),
         (_ascend(keys), "validators ascend and are distinct"),
         (_ascend(signers), "signatures ascend by key and are distinct"),
         (

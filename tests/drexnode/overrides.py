@@ -11,7 +11,7 @@ from ledger.devnet import ed25519_peer_id
 from ledger.genesis import chain_id_of
 from ledger.genesis_records import GenesisDocument
 from ledger.locks import KeyLeaf, threshold
-from ledger.override import Override, OverrideOrder, OverrideValidator, override_sighash
+from ledger.override import Override, OverrideOrder, OverrideValidator, override_sighash, proof_hash
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import STEP_PREPARE, CommitCertificate, vote_domain, vote_sighash
 from primitives.validators import ValidatorSet
@@ -48,7 +48,15 @@ def make_override(
     signers: tuple[str, ...] = OFFICERS[:2],
 ) -> Override:
     """An override after `header`, signed by `signers`."""
-    order = OverrideOrder(1, chain_id_of(document), header.height, block_id(header), epoch, members(*names))
+    order = OverrideOrder(
+        1,
+        chain_id_of(document),
+        header.height,
+        block_id(header),
+        epoch,
+        members(*names),
+        proof_hash(certificate),
+    )
     return signed(Override(order, header, certificate, ()), *signers)
 
 

@@ -20,6 +20,7 @@ from ledger.override import (
     finality_checks,
     missing_signers,
     override_sighash,
+    proof_hash,
 )
 from ledger.proposers import Suspension
 from ledger.state import SUSPENSION, VOTE, StateView
@@ -58,9 +59,19 @@ def test_the_bytes_of_an_override_are_frozen() -> None:
     assert decode_override(encode_override(DECIDED)) == DECIDED
 
 
-FROZEN_SIGHASH = "20d07ee53d8fb40eef185ccea10ffe12328b3c9756a0f85dbc11ef4de6b5880b"
-FROZEN_DECIDED = "5977778b66fccda831c72a9bcf154a5c82d1bccb2cfc6ec2410fe8d69b3e64f3"
-FROZEN_LOCKED = "6f43f3ae12404bb0f35b21ad3caae59ca6fc8332e2845511dc124aeff905c348"
+FROZEN_SIGHASH = "48cbd0328301c52162d4487a8ca750283e6d70de9f8ed337e24d9097c6e59cfc"
+FROZEN_DECIDED = "28e551789414849fcdcadeb115886577eea85b29b2042ae1f67b942fc21cc0b9"
+FROZEN_LOCKED = "b0039bd6349008d393302a8086ce67ec949717609538dbd06a415f03eb1ec96f"
+
+
+def test_the_signed_order_says_whether_the_block_was_decided_or_locked_on() -> None:
+    for override, version in ((DECIDED, 2), (LOCKED, 1)):
+        assert override.certificate is not None
+        other = structs.replace(override.certificate, version=version)
+        with pytest.raises(DecodeError, match="not the one that was signed"):
+            decode_override(encode_override(structs.replace(override, certificate=other)))
+        order = structs.replace(override.order, proof=proof_hash(other))
+        assert refusal(structs.replace(override, order=order, certificate=other)) == "OVERRIDE_BAD_SIGNATURE"
 
 
 def test_two_of_three_recovery_keys_make_it_valid_and_one_does_not() -> None:
@@ -97,6 +108,9 @@ def test_the_set_is_not_smaller_than_the_genesis_asks_for() -> None:
         lambda o: structs.replace(o, header=structs.replace(o.header, timestamp_ms=1)),
         lambda o: structs.replace(o, certificate=None),
         lambda o: structs.replace(o, certificate=structs.replace(o.certificate, height=8)),
+        lambda o: structs.replace(o, certificate=structs.replace(o.certificate, version=2)),
+        lambda o: structs.replace(o, certificate=structs.replace(o.certificate, round=1)),
+        lambda o: structs.replace(o, certificate=structs.replace(o.certificate, seals=())),
         lambda o: structs.replace(o, signatures=o.signatures[::-1]),
         lambda o: structs.replace(o, signatures=(o.signatures[0],) * 2),
         lambda o: structs.replace(o, signatures=((b"short", bytes(64)),)),
@@ -129,14 +143,16 @@ def test_no_bytes_raise_anything_but_a_decode_error() -> None:
 
 def test_the_largest_override_fits_its_bound() -> None:
     keys = [index.to_bytes(32, "big") for index in range(MAX_VALIDATORS)]
+    assert DECIDED.certificate is not None
+    seals = tuple((index, bytes(64)) for index in range(MAX_VALIDATORS))
+    certificate = structs.replace(DECIDED.certificate, seals=seals)
     order = structs.replace(
         DECIDED.order,
         validators=tuple(OverrideValidator(key, key + key) for key in keys),
+        proof=proof_hash(certificate),
     )
-    assert DECIDED.certificate is not None
-    seals = tuple((index, bytes(64)) for index in range(MAX_VALIDATORS))
     signatures = tuple((key, bytes(64)) for key in keys[:16])
-    largest = Override(order, HEADER, structs.replace(DECIDED.certificate, seals=seals), signatures)
+    largest = Override(order, HEADER, certificate, signatures)
     assert decode_override(encode_override(largest)) == largest
 
 
