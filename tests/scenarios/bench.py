@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from consensus.inputs import TimerKind
+from consensus.core import QbftCore
+from consensus.inputs import TimerKind, WorkAvailable
 from primitives.block import block_id
 from tests.scenarios.crashes import Crashes
 from tests.scenarios.language import Step
@@ -65,3 +66,19 @@ class Bench(Crashes):
     def _check_known(self, words: list[str]) -> None:
         """`known x`: the header's block can be named again (used to tie names over restarts)."""
         assert block_id(self.cast.block(words[0], self.height))
+
+    def _check_nothing(self, words: list[str]) -> None:
+        """`nothing before the first height`: an engine that was told no height asks for nothing."""
+        untold = QbftCore(self.config)
+        assert untold.step(WorkAvailable()) == []
+        assert untold.observe() is None
+
+    def _check_observed(self, words: list[str]) -> None:
+        """`observed preparing r0 of A lock none asked - 1 - -`, and `prepared` if this node did so here."""
+        seen = self.core.observe()
+        assert seen is not None
+        found = [seen.phase, f"r{seen.round}", "of", self.cast.name_of(seen.proposer)]
+        found += ["lock", "none" if seen.lock_round is None else str(seen.lock_round), "asked"]
+        found += ["-" if round is None else str(round) for round in seen.asked_rounds]
+        found += ["prepared"] if seen.prepared_here else []
+        assert (seen.height, found) == (self.height, words), found

@@ -188,7 +188,18 @@ class Cast:
 class MessageWords:
     """Reads a message out of words such as `PREPARE B r0 x` or `PROPOSAL C r1 y with A B D`."""
 
-    KEYWORDS = ("via", "height", "forged", "chain", "with", "prepares", "prepared", "claims", "header")
+    KEYWORDS = (
+        "via",
+        "height",
+        "forged",
+        "chain",
+        "with",
+        "prepares",
+        "prepared",
+        "claims",
+        "header",
+        "list",
+    )
 
     def __init__(self, cast: Cast, words: list[str], height: int) -> None:
         self.cast = cast
@@ -229,6 +240,8 @@ class MessageWords:
             round, *authors = self.options["prepares"]
             prepares = self.cast.prepares(self.height, int(round), block_id(header), authors)
         wtxids = self.cast.wtxids(header)
+        if "list" in self.options:  # `list 3`: so many transactions, whatever the header says
+            wtxids = (bytes(32),) * int(self.options["list"][0])
         return Proposal(self.height, self.round, index, NO_SIGNATURE, header, wtxids, changes, prepares)
 
     def _round_change(self, index: int) -> RoundChange:

@@ -7,7 +7,10 @@ import copy
 from msgspec import structs
 
 from consensus.inputs import TimerKind
+from consensus.messages import encode_message
 from storage.signing_state import Quarantine
+from storage.vote_journal import parse_journal
+from tests.scenarios.cast import MessageWords
 from tests.scenarios.language import Step
 from tests.scenarios.words import Words
 from tests.simulator import signer
@@ -38,10 +41,11 @@ class Crashes(Words):
         return []
 
     def _play_restart(self, words: list[str]) -> list[str]:
-        """`restart [set BE order EB]`: perhaps under a recovery override of the height's set."""
-        if "set" in words:
-            self.cast.use_set(self.cast.validators.epoch + 1, words[words.index("set") + 1])
-            self.order = list(words[words.index("order") + 1])
+        """`restart [set BE order EB] [as follower]`: under a recovery override of the height's set, or on a
+        node that was told to vote no more."""
+        self._change_set(words)
+        if "follower" in words:
+            self.config = structs.replace(self.config, public_key=None)
         recovery = self.disk.recover()
         if isinstance(recovery, Quarantine):
             self._boot(quarantined=True)
@@ -50,6 +54,30 @@ class Crashes(Words):
         self._boot(quarantined=False)
         found = signer.what_was_found(self.disk, recovery)
         return self._start(len(self.disk.chain), recovered=found)
+
+    def _change_set(self, words: list[str]) -> None:
+        if "set" in words:
+            self.cast.use_set(self.cast.validators.epoch + 1, words[words.index("set") + 1])
+            self.order = list(words[words.index("order") + 1])
+
+    def _play_override(self, words: list[str]) -> list[str]:
+        """`override makes x final set BE order EB`: this block of the height has no COMMITs."""
+        self.disk.chain.append((self.cast.block(words[1], self.height), (), None))
+        self._change_set(words)
+        return self._start(self.height + 1)
+
+    def _play_rewrite(self, words: list[str]) -> list[str]:
+        """`rewrite the last record as version 2` (or `step 4`, `attachment PREPARE`): the journal's last
+        frame is whole, and what it holds is no vote record."""
+        records = parse_journal(self.disk.journal).records
+        what, value = words[-2:]
+        if what == "attachment":
+            said = MessageWords(self.cast, f"{value} {self.me} r0 x".split(), self.height)
+            changed = structs.replace(records[-1], attachment=encode_message(said.message()))
+        else:
+            changed = structs.replace(records[-1], **{what: int(value)})
+        self.disk.restart_journal((*records[:-1], changed))
+        return []
 
     def _play_forget(self, words: list[str]) -> list[str]:
         """The watermark holds only the lock's name, and the journal is lost."""

@@ -16,6 +16,7 @@ from consensus.effects import (
     FetchBlock,
     Halt,
     Persist,
+    QuarantineLifted,
     SetTimer,
     StoreBlock,
     ValidateProposal,
@@ -144,6 +145,8 @@ class Host:
                 assert height not in self.decisions, "decided twice"
                 self.decisions[height] = effect.certificate.block_id
                 self.decided = effect
+            case QuarantineLifted():
+                self.disk.renew()
             case Halt():
                 verify_conflict_proof(effect.proof, self.cast.verify)
             case _:

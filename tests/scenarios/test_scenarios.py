@@ -11,6 +11,7 @@ from tests.scenarios.ballot_bench import BallotBench
 from tests.scenarios.bench import Bench
 from tests.scenarios.cluster_bench import ClusterBench
 from tests.scenarios.language import Scenario, read_scenario
+from tests.scenarios.proof_bench import ProofBench
 
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*.txt"))
@@ -19,10 +20,11 @@ FILES = sorted(FOLDER.glob("*.txt"))
 def play(scenario: Scenario) -> None:
     """Run a dialogue: every effect expected comes, in its order, and no other."""
     stage = scenario.settings.get("stage", "engine")
-    benches: dict[str, Callable[[Scenario], Bench | ClusterBench | BallotBench]] = {
+    benches: dict[str, Callable[[Scenario], Bench | ClusterBench | BallotBench | ProofBench]] = {
         "engine": Bench,
         "cluster": ClusterBench,
         "ballot": BallotBench,
+        "proof": ProofBench,
     }
     bench = benches[stage](scenario)
     for step in scenario.steps:

@@ -15,6 +15,7 @@ from consensus.inputs import (
     PeerConnected,
     PeerId,
     SigningFailed,
+    StartHeight,
     Timer,
     TimerExpired,
     TimerKind,
@@ -25,6 +26,7 @@ from consensus.inputs import (
 from consensus.messages import Decided, encode_message
 from primitives.block import BlockHeader
 from primitives.certificate import CommitCertificate
+from primitives.errors import InvariantViolation
 from tests.scenarios.cast import MessageWords
 from tests.scenarios.host import Host
 from tests.scenarios.language import Step
@@ -127,6 +129,27 @@ class Words(Host):
             self.order = list(words[words.index("order") + 1])
         return self._start(self.height + 1, has_work="work" in words)
 
+    def _play_leap(self, words: list[str]) -> list[str]:
+        """`leap to height 4`: the host has made final what it got by sync, and starts there."""
+        target = int(words[-1])
+        while (height := len(self.disk.chain)) < target:
+            header = self.cast.tips[height] = self.cast.block(f"s{height}", height)
+            self.disk.store_decided(header, (), self.cast.certificate(header, 0, ["A", "B", "C"]))
+        return self._start(target)
+
+    def _play_start(self, words: list[str]) -> list[str]:
+        """`start height 3 [order ABC]`: a host that breaks its contract; the engine changes nothing."""
+        order = words[words.index("order") + 1] if "order" in words else self.order
+        keys = tuple(self.cast.keys[name].public_key for name in order)
+        parent, _, certificate = self.disk.chain[-1]
+        if self.decided is not None:
+            parent, certificate = self.decided.header, self.decided.certificate
+        try:
+            self.core.step(StartHeight(int(words[1]), parent, certificate, self.cast.validators, keys))
+        except InvariantViolation as broken:
+            return [f"refused {broken.code}"]
+        raise AssertionError("the engine started")
+
     def _play_opening(self, words: list[str]) -> list[str]:
         """What starting height 1 caused, before anything else happened."""
         return self.opening
@@ -179,4 +202,11 @@ class Words(Host):
                 self.cast, f"PREPARE {words[0]} r{i} x height {self.height + 1}".split(), self.height
             )
             self.core.step(MessageReceived(PeerId(words[0]), encode_message(said.message())))
+        return []
+
+    def _play_crowd(self, words: list[str]) -> list[str]:
+        """`crowd of 600 peers`: each delivers one message of the next height."""
+        said = MessageWords(self.cast, f"PREPARE A r0 x height {self.height + 1}".split(), self.height)
+        for i in range(int(words[1])):
+            self.core.step(MessageReceived(PeerId(f"peer {i}"), encode_message(said.message())))
         return []
