@@ -37,7 +37,7 @@ class Persist(_Value, frozen=True):
     1. a record at the watermark's position with the same payload hash is signed again without writing;
        one at or below it with another is refused: `SigningFailed`;
     2. append `record.encode()` to the journal, fsync;
-    3. raise the watermark with `record.encode_for_watermark()`, fsync;
+    3. raise the watermark with `record.without_attachment()`, fsync;
     4. sign `record.payload_hash` (32 bytes);
     5. answer `VoteSigned(token, signature)`, or `SigningFailed(token, reason)`.
 

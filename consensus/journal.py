@@ -3,8 +3,8 @@
 Storage treats a record as `(height, round, step, payload_hash, bytes)` and understands nothing else of it:
 
     journal    appends `record.encode()` and fsyncs;
-    watermark  then keeps `record.encode_for_watermark()` (the same without the proposal's attachment; a few
-               KiB, it holds the lock with its certificate) and fsyncs;
+    watermark  then keeps `record.without_attachment()` (a few KiB, it holds the lock with its certificate)
+               and fsyncs;
     signer     only then signs `record.payload_hash`.
 
 Positions (height, round, step) only grow. The same position may be signed again only for the same
@@ -55,10 +55,6 @@ class VoteRecord(Record, frozen=True):
     def encode(self) -> bytes:
         """The bytes of the journal."""
         return encode(self)
-
-    def encode_for_watermark(self) -> bytes:
-        """The bytes of the watermark: the record without its attachment."""
-        return encode(self.without_attachment())
 
     def without_attachment(self) -> VoteRecord:
         """The record as the watermark keeps it."""

@@ -28,7 +28,7 @@ def test_records_of_every_step_read_back_as_they_were() -> None:
     assert [record.step for record in records] == [1, 2, 3, 0]
     for record in records:
         assert decode_record(record.encode()) == record
-        assert decode_record(record.encode_for_watermark()) == record.without_attachment()
+        assert decode_record(record.without_attachment().encode()) == record.without_attachment()
     assert [bool(record.attachment) for record in records] == [True, False, False, False]
 
 

@@ -99,6 +99,10 @@ def _timer_without_quorum() -> list[Patch]:
     return [(HeightMachine, "start_timer_at_quorum", hasty)]
 
 
+def _no_round_timer() -> list[Patch]:
+    return [(HeightMachine, "_start_round_timer", lambda self: None)]
+
+
 def _seals_unchecked() -> list[Patch]:
     return [(consensus.core, "is_certified", lambda *_: True)]
 
@@ -135,6 +139,7 @@ MUTANTS: dict[str, Mutant] = {
         _late_vote, 50, ("random_faults", "slower_than_timeouts", "clocks")
     ),
     "round timers without a quorum": Mutant(_timer_without_quorum, 300),
+    "round timers forgotten": Mutant(_no_round_timer, 5),
     "seals unchecked in sync": Mutant(_seals_unchecked, 200),
     "journal not synced": Mutant(_host(has_journal_sync=False), 5),
     "watermark ignored": Mutant(_host(has_watermark=False), 5),

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from primitives.errors import InvariantViolation
 from tests.simulator import mutants
 from tests.simulator.memo import remembered
 from tests.simulator.oracle import Violation
@@ -195,7 +196,7 @@ def hunt_mutant(name: str, limit: int | None = None) -> tuple[int, str] | None:
         for number in range(limit or mutant.within):
             try:
                 run_schedule(number, kinds[number % len(kinds)])
-            except (Violation, AssertionError) as found:
+            except (Violation, AssertionError, InvariantViolation) as found:
                 return number + 1, str(found)
     return None
 
