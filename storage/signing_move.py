@@ -18,7 +18,15 @@ from storage.files import lock_exclusively, sync_directory, write_failed
 from storage.retirement import Retirement, refuse_retired
 from storage.signing_state import RecoveredSigner, open_signing_state
 from storage.vote_journal import JOURNAL_VERSION, JournalOwner, VoteJournal, read_journal, records_that_matter
-from storage.watermark import LOCK_FILE, SLOT_FILES, WATERMARK_VERSION, Slot, read_watermark, write_slot
+from storage.watermark import (
+    LOCK_FILE,
+    SLOT_FILES,
+    WATERMARK_VERSION,
+    Slot,
+    complete_retirement,
+    read_watermark,
+    write_slot,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +65,14 @@ def retire_key(
 def _retired_before(
     journal_directory: Path, watermark_directory: Path, chain_id: bytes, public_key: bytes, heir: bytes
 ) -> SigningMemory:
-    mark = read_watermark(watermark_directory).retirement
-    if mark is None or mark.heir != heir or (mark.chain_id, mark.public_key) != (chain_id, public_key):
-        raise refuse_retired(str(watermark_directory), mark)
+    lock = lock_exclusively(watermark_directory / LOCK_FILE)
+    try:
+        mark = read_watermark(watermark_directory).retirement
+        if mark is None or mark.heir != heir or (mark.chain_id, mark.public_key) != (chain_id, public_key):
+            raise refuse_retired(str(watermark_directory), mark)
+        complete_retirement(watermark_directory, mark)
+    finally:
+        os.close(lock)
     records = read_journal(journal_directory).records
     return SigningMemory(mark.sequence, _records(records, mark.record), mark.record)
 

@@ -243,6 +243,14 @@ def write_slot(directory: Path, slot: Slot) -> None:
     _write_new_slot(directory / SLOT_FILES[slot.sequence % 2], slot)
 
 
+def complete_retirement(directory: Path, mark: Retirement) -> None:
+    """Put `mark` where a power cut left a slot as it was, or a disk has lost the mark: one that stands alone
+    would be no more than a bad slot once it is damaged. Raises `StorageFailure`."""
+    for name in SLOT_FILES:
+        if parse_retirement(read_bounded(directory / name, WATERMARK_SLOT_BYTES)) is None:
+            replace_file(directory / name, encode_retirement(mark))
+
+
 def _write_new_slot(path: Path, slot: Slot) -> None:
     """Write a slot file at its full length, so that later writes never change the file's size."""
     data = encode_slot(slot)

@@ -167,6 +167,29 @@ def test_a_power_cut_while_retiring_leaves_a_machine_that_signs_nothing_or_all_a
     assert code_of(old.open) == "SIGNER_RETIRED"
 
 
+@pytest.mark.parametrize("lost", ["slot-0", "slot-1"])
+def test_one_bad_slot_after_a_retirement_that_a_power_cut_broke_does_not_bring_the_key_back(
+    old: Machine, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = watermark.replace_file  # type: ignore[attr-defined]
+    marks: list[Path] = []
+
+    def cut(path: Path, data: bytes) -> None:
+        if parse_retirement(data) is not None:
+            if marks:
+                raise StorageFailure("POWER_CUT", "dark")
+            marks.append(path)
+        real(path, data)
+
+    monkeypatch.setattr(watermark, "replace_file", cut)
+    assert code_of(old.retire, B) == "POWER_CUT"
+    monkeypatch.undo()
+    memory = old.retire(B)  # now the heir has it
+    (old.watermark / lost).write_bytes(b"lost")
+    assert code_of(old.open) == "SIGNER_RETIRED"
+    assert old.retire(B) == memory
+
+
 @pytest.mark.parametrize("writes", [0, 1])
 def test_a_power_cut_while_adopting_can_be_repeated_and_signs_nothing_before(
     old: Machine, new: Machine, writes: int, monkeypatch: pytest.MonkeyPatch
