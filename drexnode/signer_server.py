@@ -11,6 +11,7 @@ durable.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import stat
@@ -98,11 +99,11 @@ class SignerServer:
             connection.close()
 
     async def _one_request(self, session: SocketSession) -> None:
-        with trio.fail_after(SIGNER_IDLE_SECONDS) if self._node is not session else contextlib.nullcontext():
-            try:
+        try:
+            with trio.fail_after(math.inf if self._node is session else SIGNER_IDLE_SECONDS):
                 request = await session.read()
-            except trio.TooSlowError:
-                raise DecodeError("nothing was asked for too long") from None
+        except trio.TooSlowError:
+            raise DecodeError("nothing was asked for too long") from None
         async with self._turn:
             try:
                 body = await trio.to_thread.run_sync(self._answer, session, request)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from drexnode import signer_server
 from drexnode.signer import LocalSigner
 from drexnode.signer_export import ExportRefused, open_export, seal_export
 from drexnode.signer_remote import RemoteSigner, SignerConnection
@@ -215,6 +216,20 @@ def test_bytes_that_are_no_request_end_the_connection_and_nothing_else(home: Hom
             with contextlib.suppress(ConnectionResetError):  # it left bytes unread
                 assert villain.recv(100) == b""
         assert not status(home).in_quarantine
+
+
+def test_a_connection_that_asks_for_nothing_is_closed_and_the_signer_goes_on(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signer_server, "SIGNER_IDLE_SECONDS", 0.05)
+    with home.serving():
+        with socket.socket(socket.AF_UNIX) as idle:
+            idle.connect(str(home.path))
+            idle.settimeout(30.0)
+            assert idle.recv(1) == b""
+        signer = home.remote()
+        signer.sign(vote(1, 0, STEP_PREPARE))
+        signer.close()
 
 
 def test_nothing_is_signed_for_who_did_not_say_hello(home: Home) -> None:
