@@ -34,9 +34,8 @@ class LedgerApi:
         height, chain_id = self._ledger_of.head.height + 1, self._ledger_of.chain_id
         read = [await trio.to_thread.run_sync(try_read, raw, chain_id, height) for raw in transactions]
         for _ in range(SIMULATION_ATTEMPTS):
-            head = self._ledger_of.head
             answers = await self._try(read, together)
-            if self._ledger_of.head is head:
+            if answers is not None:
                 return answers
         raise DrexError("NODE_BUSY", "blocks come faster than this can be looked at; try again")
 
@@ -58,12 +57,15 @@ class LedgerApi:
         await trio.lowlevel.checkpoint()
         return pending_votes(self._ledger_of.state)
 
-    async def _try(self, read: Sequence[Transaction | Simulated], together: bool) -> list[Simulated]:
-        chain, answers = self._ledger_of, list[Simulated]()
+    async def _try(self, read: Sequence[Transaction | Simulated], together: bool) -> list[Simulated] | None:
+        """None as soon as a new block overtakes it: a view that has read two heights adds up nothing."""
+        chain, head, answers = self._ledger_of, self._ledger_of.head, list[Simulated]()
         context = chain.context(explains=True).at(max(self._clock_ms(), chain.head.header.timestamp_ms + 1))
         view, applied = StateView(chain.state), set[bytes]()
         for item in read:
             await trio.lowlevel.checkpoint()
+            if chain.head is not head:
+                return None
             if isinstance(item, Simulated):
                 answers.append(item)
             else:
@@ -77,4 +79,6 @@ class LedgerApi:
         return answers
 
     def _parents(self, transaction: Transaction) -> list[Transaction]:
-        return self._pending.ancestors(transaction) or []
+        ancestors = self._pending.ancestors(transaction) or []
+        height_of = self._ledger_of.queries.transaction_height  # what is final leaves the pool a little later
+        return [parent for parent in ancestors if height_of(parent.txid) is None]

@@ -4,13 +4,18 @@ anything."""
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
+import trio
+
+import drexnode.ledger_api
 from drexnode import client as rpc
 from ledger.build import build_body, build_transaction, make_output
 from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BANK_B_ISPB, BCB_ISPB
 from ledger.payloads import DisableWallet, Freeze, Kind, Payload, RegistryAct
 from ledger.transaction import OutPoint, Transaction
-from tests.drexnode.chain import key
+from tests.drexnode.chain import FUNDS, key
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving
 from tests.drexnode.test_node_api import ALICE, BOB, open_api
@@ -113,3 +118,42 @@ async def test_a_running_node_answers_the_same_after_pending_parents(tmp_path: P
         await node.desk.decide(vote)
         [standing] = await node.api.pending_votes()
         assert (standing.subject, standing.add) == (key("validator-3").public_key, False)
+
+
+async def test_a_simulation_that_a_block_overtakes_begins_again_on_the_new_state(tmp_path: Path) -> None:
+    """Bob's balance was read before the block, the coin he spends is made by it."""
+    async with open_api(tmp_path) as node:
+        chain_id, (first, second) = node.desk.finalizer.chain_id, node.desk.chain.transfers(2)
+        to_bob = build_body(Kind.TRANSFER, second.body.inputs, [make_output(BANK_A_DVT, FUNDS, BOB)])
+        salary = build_transaction(to_bob, chain_id, [key("alice")])
+        spending = build_body(Kind.TRANSFER, [salary.outpoint(0)], [make_output(BANK_A_DVT, FUNDS, ALICE)])
+        rent = build_transaction(spending, chain_id, [key("bob")])
+        turns = 0
+
+        async def overtaken() -> None:
+            nonlocal turns
+            turns += 1
+            if turns == 2:
+                await node.desk.decide(salary)
+
+        slow = SimpleNamespace(to_thread=trio.to_thread, lowlevel=SimpleNamespace(checkpoint=overtaken))
+        with mock.patch.object(drexnode.ledger_api, "trio", slow):
+            found = await node.api.simulate([first.raw, rent.raw], together=True)
+        assert [item.error for item in found] == [None, None]
+        assert {change.lock: change.amount for change in found[1].changes} == {BOB: -FUNDS, ALICE: FUNDS}
+        assert turns == 4
+
+
+async def test_a_parent_that_is_final_and_not_yet_out_of_the_pool_is_not_applied_twice(
+    tmp_path: Path,
+) -> None:
+    async with open_api(tmp_path) as node:
+        [parent] = node.desk.chain.transfers(1)
+        assert (await node.api.submit([parent.raw]))[0].error is None
+        body = build_body(Kind.TRANSFER, [OutPoint(parent.txid, 0)], [make_output(BANK_A_DVT, 1, ALICE)])
+        child = build_transaction(body, node.desk.finalizer.chain_id, [key("bob")])
+        with mock.patch.object(node.desk.admission._gate, "next_leaving", return_value=None):
+            await node.desk.decide(parent)
+            assert parent.txid in node.desk.admission.pool
+            [found] = await node.api.simulate([child.raw], together=False)
+        assert found.error is None
