@@ -6,6 +6,7 @@ Totals that others keep (traffic, the hot set) are added as what they grew by si
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ class Gauges:
     def refresh(self, peers: list[PeerInfo]) -> None:
         """Read every source."""
         metrics = self._metrics
+        metrics.clock_seconds.set(time.time())
         metrics.mempool_txs.set(len(self._pool))
         metrics.mempool_bytes.set(self._pool.size_bytes)
         metrics.sync_target_height.set(self._sync_target())

@@ -61,6 +61,9 @@ class Metrics:
         self.block_interval_seconds = self._histogram(
             "block_interval_seconds", "Time between two final blocks.", buckets=LONG
         )
+        self.block_period_seconds = self._gauge(
+            "block_period_seconds", "Longest time between blocks while nothing waits; 0: no empty blocks."
+        )
         self.block_txs = self._histogram(
             "block_txs",
             "Transactions in a block.",
@@ -130,6 +133,7 @@ class Metrics:
         self.supply_invariant_ok.set(1)
 
     def _declare_process(self) -> None:
+        self.clock_seconds = self._gauge("clock_seconds", "This node's wall clock at the scrape.")
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "How late the event loop runs a timer.")
         self.rpc_request_seconds = self._histogram(
             "rpc_request_seconds", "Time to answer an RPC call; code 0 is success.", ("method", "code")

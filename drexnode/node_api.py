@@ -86,6 +86,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         self._sync = sync
         self._watch = watch
         self._metrics = metrics
+        metrics.block_period_seconds.set(finalizer.genesis.parameters.empty_block_period_ms / 1000)
         self._evidence = evidence
         self.maintenance = Maintenance(config, finalizer)
         self._override_missing = override_missing

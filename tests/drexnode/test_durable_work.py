@@ -145,6 +145,8 @@ async def test_a_refused_vote_is_answered(tmp_path: Path) -> None:
         bench.work.put(Persist(7, vote(1)))
         await bench.settle(1)
         assert bench.answers == [SigningFailed(7, "SIGN_REGRESSION")]
+        figures = bench.work._metrics.render().decode()
+        assert 'drex_sign_refused_total{reason="SIGN_REGRESSION"} 1.0' in figures
 
 
 async def test_a_vote_is_answered_before_what_follows_it_is_written(tmp_path: Path) -> None:
