@@ -87,9 +87,11 @@ def create_home(
     *,
     passphrase: bytes | None = None,
     awaits_key: bool = False,
+    keeps_peer_key: bool = False,
 ) -> NewHome:
     """Make a home. With a `passphrase` the validator's key is encrypted; a validator that `awaits_key` has
-    none until `signer import-state`. Raises `HomeError` HOME_EXISTS, and `KeyFailure` or `StorageFailure` for
+    none until `signer import-state`. `keeps_peer_key`: the same identity key may lie there already.
+    Raises `HomeError` HOME_EXISTS, and `KeyFailure` or `StorageFailure` for
     a file in the way.
     """
     for taken in (home / CONFIG_FILE, home / GENESIS_FILE):
@@ -100,7 +102,9 @@ def create_home(
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     (home / "data").mkdir(exist_ok=True, mode=0o700)
     chain_id = chain_id_of(document)
-    write_plain_key(home / "keys" / "peer.key", peer_seed)
+    peer_key = home / "keys" / "peer.key"
+    if not (keeps_peer_key and peer_key.exists() and read_plain_key(peer_key).seed == peer_seed):
+        write_plain_key(peer_key, peer_seed)
     validator_key = None
     if validator_seed is not None:
         validator_key = SigningKey(validator_seed).public_key

@@ -245,6 +245,7 @@ class Node:
             override_missing=self._overrides.missing,
             causes=self._stall_causes(signer),
             votes=VoteDesk(signer, finalizer, self._admission.admit, self._is_seen),
+            configured=frozenset(self._configured),
         )
 
     def _stall_causes(self, signer: NodeSigner | None) -> StallCauses:

@@ -23,6 +23,7 @@ from drexnode.ledger_api import LedgerApi
 from drexnode.maintenance import Maintenance
 from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
+from drexnode.peering import Peering
 from drexnode.permits import Permits
 from drexnode.rpc.api import (
     CastVote,
@@ -74,6 +75,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         override_missing: Callable[[], DrexError | None] = lambda: None,
         causes: StallCauses | None = None,
         votes: VoteDesk | None = None,
+        configured: frozenset[PeerId] = frozenset(),
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
@@ -89,6 +91,12 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         metrics.block_period_seconds.set(finalizer.genesis.parameters.empty_block_period_ms / 1000)
         self._evidence = evidence
         self.maintenance = Maintenance(config, finalizer)
+        self.peering = Peering(
+            transport,
+            permits,
+            own_status=heads.own_status,
+            configured=configured,
+        )
         self._override_missing = override_missing
         self._causes = causes
         self._votes = votes

@@ -94,6 +94,10 @@ class Permits:
         node = self._nodes.get(peer)
         return None if node is None else node.role
 
+    def registered(self) -> list[tuple[PeerId, NodeRecord]]:
+        """All entries of the registry, ascending by peer id."""
+        return sorted(self._nodes.items())
+
     def _index(self) -> None:
         appointed = [
             (_base58(member.peer_id), member.public_key)

@@ -38,6 +38,7 @@ from drexnode.rpc.api import (
     TransactionState,
 )
 from drexnode.rpc.errors import RpcError
+from drexnode.rpc.peering_api import PeeringApi
 from drexnode.rpc.registry import Context, find_method
 from drexnode.stopped import StoppedChain
 from ledger.apply import reference_key
@@ -74,6 +75,11 @@ class StoppedNode(ChainApi, MoneyApi, LedgerApi):
 
     @property
     def maintenance(self) -> MaintenanceApi:
+        """Refused: NODE_STOPPED."""
+        _refuse()
+
+    @property
+    def peering(self) -> PeeringApi:
         """Refused: NODE_STOPPED."""
         _refuse()
 

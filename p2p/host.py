@@ -26,7 +26,8 @@ from p2p.libp2p_gossip import GOSSIP_PROTOCOL, GossipHost, GossipService
 from p2p.libp2p_streams import Multistream
 from p2p.libp2p_upgrade import HandshakeFailed, NoisePipe, Secured, Upgrader
 from p2p.link import PROTOCOLS, REQUEST_PROTOCOL
-from p2p.linked import DialFailed, LinkedTransport
+from p2p.linked import DialFailed, LinkedTransport, Reached
+from p2p.transport import ProbeStage
 from primitives.limits import (
     BUDGET_HANDSHAKES_BURST,
     BUDGET_HANDSHAKES_PER_SECOND,
@@ -41,6 +42,10 @@ _log = structlog.get_logger(__name__)
 
 _REFUSAL_LOGS_PER_SECOND: Final = 5.0
 _REFUSAL_LOGS_BURST: Final = 50.0
+
+
+def _unheard(stage: ProbeStage) -> None:
+    """Nobody follows this dial step by step."""
 
 
 @asynccontextmanager
@@ -140,20 +145,34 @@ class Libp2pHost(LinkedTransport):
             _log.warning("connection_refused", address=str(address), reason=reason, detail=detail, peer=peer)
 
     # --- connections out
-    async def connect(self, peer: PeerId, address: Address) -> NoisePipe:
+    async def connect(self, peer: PeerId, address: Address, reached: Reached = _unheard) -> NoisePipe:
         """Dial, and prove that `peer` answers. Raises `DialFailed`."""
         try:
             stream = await trio.open_tcp_stream(address.host, address.port)
         except OSError as error:
             raise DialFailed(_dial_failure(error), str(error)) from None
+        reached(ProbeStage.TCP)
         try:
-            return (await self._upgrader.outbound(stream, peer)).pipe
+            pipe = (await self._upgrader.outbound(stream, peer)).pipe
+            reached(ProbeStage.IDENTITY)
+            return pipe
         except HandshakeFailed as failed:
             stream.socket.close()
             raise DialFailed(failed.reason, failed.detail) from None
         except BaseException:
             stream.socket.close()
             raise
+
+    async def knock(self, address: Address) -> tuple[str, str] | None:
+        try:
+            with trio.fail_after(HANDSHAKE_SECONDS):
+                stream = await trio.open_tcp_stream(address.host, address.port)
+        except trio.TooSlowError:
+            return "timeout", f"{HANDSHAKE_SECONDS} s"
+        except OSError as error:
+            return _dial_failure(error), str(error)
+        await trio.aclose_forcefully(stream)
+        return None
 
 
 def _listen_address(listener: trio.SocketListener, peer: PeerId) -> str:

@@ -41,7 +41,8 @@ Refusal = Callable[[PeerId], DisconnectReason | None]
 
 
 class HandshakeFailed(Exception):
-    """No pipe. `reason`: `handshake`, `identity`, `not_permitted`, `banned`. `peer` is set once proven."""
+    """No pipe. `reason`: `handshake`, `identity`, `not_permitted` or `banned` (by this node), `not_admitted`
+    (the dialled peer closed as soon as it knew who dials). `peer` is set once proven."""
 
     def __init__(self, reason: str, detail: str, peer: PeerId | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -55,6 +56,8 @@ class RawPipe(IRawConnection):  # type: ignore[misc]
 
     def __init__(self, stream: trio.SocketStream, *, initiator: bool) -> None:
         self.is_initiator = initiator
+        self.has_ended = False
+        """The peer closed the connection, or it broke."""
         self._stream = stream
         self._buffer = bytearray()
         set_socket_options(stream)
@@ -66,8 +69,10 @@ class RawPipe(IRawConnection):  # type: ignore[misc]
             try:
                 piece = await self._stream.receive_some(_SOCKET_READ_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self.has_ended = True
                 raise ConnectionClosedError(str(error)) from None
             if not piece:
+                self.has_ended = True
                 raise ConnectionClosedError("the peer closed the connection")
             self._buffer += piece
         data = bytes(self._buffer[:n])
@@ -186,6 +191,7 @@ class Upgrader:
         return await self._upgrade(raw, lambda: self._security.secure_outbound(raw, ID.from_base58(expected)))
 
     async def _upgrade(self, raw: RawPipe, secure: Callable[[], Any]) -> Secured:
+        session = None
         try:
             session = await secure()
             await self._muxer.select(session, raw.is_initiator, HANDSHAKE_SECONDS)
@@ -195,6 +201,8 @@ class Upgrader:
             raise HandshakeFailed("identity", str(error)) from None
         except Exception as error:
             # A stranger's bytes go through three libraries here, none of which says what it may raise.
+            if session is not None and raw.is_initiator and raw.has_ended:
+                raise HandshakeFailed("not_admitted", "it closed the connection to this peer id") from None
             raise HandshakeFailed("handshake", f"{type(error).__name__}: {error}") from None
         return Secured(PeerId(session.get_remote_peer().to_base58()), NoisePipe(raw, session))
 

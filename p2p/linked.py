@@ -6,7 +6,7 @@ on it, `p2p.host` and `p2p.memory`; everything a node can see is here, and so th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -18,6 +18,7 @@ from p2p.hub import Hub, check_frame, check_gossip
 from p2p.identity import PeerId
 from p2p.inbox import BoundedEvents, BoundedInbox
 from p2p.link import ExtraHandler, Negotiator, PeerLink
+from p2p.probe import walk
 from p2p.requests import check_request, failure
 from p2p.transport import (
     Ban,
@@ -27,6 +28,8 @@ from p2p.transport import (
     Handler,
     Offence,
     PeerInfo,
+    ProbeStage,
+    ProbeStep,
     RequestCode,
     Topic,
     TrafficCounters,
@@ -40,6 +43,9 @@ _log = structlog.get_logger(__name__)
 _SIMULTANEOUS_S: Final = 2.0
 """Two connections to one peer this close together were dialled at once; otherwise the newer one wins."""
 
+_WORTH_A_WARNING: Final = ("not_admitted", "identity")
+"""What no waiting mends; said once until it changes."""
+
 
 class DialFailed(Exception):
     """No connection. `reason` is a label of `drex_dial_failures_total`."""
@@ -47,6 +53,11 @@ class DialFailed(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
+        self.detail = detail
+
+
+Reached = Callable[[ProbeStage], None]
+"""Told each stage that a dial has passed."""
 
 
 class GossipCarrier(Protocol):
@@ -77,6 +88,7 @@ class LinkedTransport:
         self.hub: Final = Hub(peer_id, self._cut)
         self.links: Final[dict[PeerId, PeerLink]] = {}
         self._dialer = Dialer(peer_id, self._dial, self.is_connected)
+        self._dial_failures: dict[PeerId, str] = {}
         self.nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -90,7 +102,9 @@ class LinkedTransport:
     async def listen(self) -> None:
         """Accept connections until cancelled, if this transport does."""
 
-    async def connect(self, peer: PeerId, address: Address) -> SecureChannel:
+    async def connect(
+        self, peer: PeerId, address: Address, reached: Reached = lambda _: None
+    ) -> SecureChannel:
         """A channel to exactly this peer, or `DialFailed`. Under a deadline set by the caller."""
         raise NotImplementedError
 
@@ -128,7 +142,11 @@ class LinkedTransport:
         self._dialer.add(peer, addresses)
 
     def remove_persistent(self, peer: PeerId) -> None:
+        self._dial_failures.pop(peer, None)
         self._dialer.remove(peer)
+
+    async def probe(self, address: str) -> list[ProbeStep]:
+        return await walk(self, address)
 
     def disconnect(self, peer: PeerId) -> None:
         self._cut(peer, DisconnectReason.REQUESTED)
@@ -146,6 +164,10 @@ class LinkedTransport:
         lifted = self.hub.gate.lift_ban(peer)
         self._dialer.nudge(peer)
         return lifted
+
+    async def knock(self, address: Address) -> tuple[str, str] | None:
+        """Whether somebody listens at an address: None, or the reason and detail of a `DialFailed`."""
+        raise NotImplementedError
 
     def _cut(self, peer: PeerId, reason: DisconnectReason) -> None:
         if link := self.links.get(peer):
@@ -211,8 +233,16 @@ class LinkedTransport:
         except (DialFailed, trio.TooSlowError) as error:
             reason = error.reason if isinstance(error, DialFailed) else "timeout"
             self.hub.dial_failures[reason] += 1
-            _log.debug("dial_failed", peer=peer, address=str(address), reason=reason, detail=str(error))
+            is_news = self._dial_failures.get(peer) != reason
+            self._dial_failures[peer] = reason
+            say = _log.warning if is_news and reason in _WORTH_A_WARNING else _log.debug
+            say("dial_failed", peer=peer, address=str(address), reason=reason, detail=str(error))
             return None
+        self._dial_failures.pop(peer, None)
+        return self.serve_outbound(peer, channel, address)
+
+    def serve_outbound(self, peer: PeerId, channel: SecureChannel, address: Address) -> PeerLink:
+        """Serve a connection that this node dialled, until it ends, beside the caller."""
         link = self._link(peer, channel, Direction.OUTBOUND, address)
         if self.nursery is not None:
             self.nursery.start_soon(self._serve, link)

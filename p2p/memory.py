@@ -18,8 +18,8 @@ from p2p.framing import FrameDecoder, frame
 from p2p.hub import GOSSIP_LABEL
 from p2p.identity import PeerId, peer_id_from_seed
 from p2p.link import Paced, PeerLink
-from p2p.linked import DialFailed, LinkedTransport
-from p2p.transport import Gossip, Message, Topic, Verdict
+from p2p.linked import DialFailed, LinkedTransport, Reached
+from p2p.transport import Gossip, Message, ProbeStage, Topic, Verdict
 from p2p.yamux import ChannelClosed
 from p2p.yamux_stream import LOW, StreamClosed, YamuxStream
 from primitives.errors import DecodeError
@@ -159,7 +159,14 @@ class MemoryHost(LinkedTransport):
         self.gossip = flood = _Flood(self)
         self.extras = {_FLOOD_PROTOCOL: flood.serve}
 
-    async def connect(self, peer: PeerId, address: Address) -> _MemoryChannel:
+    async def knock(self, address: Address) -> tuple[str, str] | None:
+        await trio.sleep(self._network.delay_s)
+        other = self._network.find(address.host)
+        return ("refused", "nobody listens there") if other is None or other.nursery is None else None
+
+    async def connect(
+        self, peer: PeerId, address: Address, reached: Reached = lambda _: None
+    ) -> _MemoryChannel:
         """Meet the other host. Raises `DialFailed`, with the reasons that sockets would give."""
         await trio.sleep(self._network.delay_s)
         other = self._network.find(address.host)
@@ -169,9 +176,10 @@ class MemoryHost(LinkedTransport):
             await trio.sleep_forever()  # the caller's deadline ends it
         if other.peer_id != peer:
             raise DialFailed("identity", f"{other.peer_id} answers there")
+        reached(ProbeStage.IDENTITY)
         if (reason := other.hub.refusal(self.peer_id)) is not None:
             other.hub.refused_connections[reason.value] += 1
-            raise DialFailed("handshake", "closed after the handshake")
+            raise DialFailed("not_admitted", "it closed the connection to this peer id")
         there = _Pipe(self._network, self.peer_id, peer)
         back = _Pipe(self._network, peer, self.peer_id)
         here = Address(self.peer_id, 1)

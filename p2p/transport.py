@@ -30,6 +30,8 @@ __all__ = [
     "PeerEvents",
     "PeerId",
     "PeerInfo",
+    "ProbeStage",
+    "ProbeStep",
     "RequestCode",
     "RequestFailed",
     "RequestRefused",
@@ -145,6 +147,30 @@ class Offence(IntEnum):
     """Served data contradicting a certificate, or its own announcement: banned at once."""
 
 
+class ProbeStage(StrEnum):
+    """The way to a peer, in order."""
+
+    NAME = "name"
+    """The host's name resolves."""
+    TCP = "tcp"
+    NOISE = "noise"
+    """Somebody who speaks Noise answers."""
+    IDENTITY = "identity"
+    """It proves to be the expected peer."""
+    PERMISSION = "permission"
+    """This node permits it, and it admits this node."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeStep:
+    """What came of one stage of the way."""
+
+    stage: ProbeStage
+    ok: bool
+    detail: str
+    elapsed_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ban:
     """A peer that is kept out for a while; `Transport.lift_ban` lets it in again."""
@@ -221,7 +247,8 @@ class TrafficCounters:
     """`(channel, "in" | "out")` → bytes of frames. Channels: the labels of `Channel`, `request`, `gossip`."""
     messages_by_channel: Mapping[tuple[str, str], int]
     dial_failures: Mapping[str, int]
-    """By reason: `refused`, `timeout`, `unreachable`, `handshake`, `identity`, `banned`, `other`."""
+    """By reason: `name`, `refused`, `timeout`, `unreachable`, `handshake`, `identity`, `not_permitted` and
+    `banned` (by this node), `not_admitted` (by the other), `other`."""
     refused_connections: Mapping[str, int]
     """Inbound, by reason: `not_permitted`, `banned`, `handshake`, `handshake_timeout`, `too_many`."""
     gossip: Mapping[tuple[str, str], int]
@@ -261,6 +288,10 @@ class Transport(Protocol):
 
     def remove_persistent(self, peer: PeerId) -> None:
         """Stop dialling this peer; a live connection stays."""
+
+    async def probe(self, address: str) -> list[ProbeStep]:
+        """Walk the way to the peer of a multiaddr that ends in `/p2p/…`; the last step is the one that
+        failed, or all are ok and the peer is connected. Raises `DecodeError` for another form of address."""
 
     def disconnect(self, peer: PeerId) -> None:
         """Close the connection now, whatever is being written. A persistent peer is dialled again."""

@@ -318,3 +318,13 @@ MAX_BACKUP_SEGMENTS = 1_000_000
 MIN_KEPT_BLOCKS = 128  # bodies that a pruned node keeps at least: what a peer a little behind asks for
 PRUNE_BLOCKS = 64  # blocks whose bodies go in one batch
 PRUNE_PAUSE_MS = 20  # between two batches of a running node
+
+# --- join bundles (drexnode/join_bundle.py)
+MAX_BUNDLE_BYTES = MAX_GENESIS_BYTES + 16 * KIB
+MAX_BUNDLE_PEERS = 16
+MAX_BUNDLE_TIME_MS = 253_402_300_799_000  # the last second of the year 9999
+MAX_BUNDLE_DAYS = 365
+
+# --- peers by hand (drexnode/peering.py)
+MAX_ADDED_PEERS = 64
+MAX_BAN_MS = 365 * 24 * 3_600_000

@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Start": {
         "devnet": ("devnet", "A local network of real processes: up, down, status, reset, kill, start."),
         "init": ("init", "Make a node's home: configuration, genesis, keys."),
+        "join": ("join", "Make a node's home from one file, made by registry invite."),
         "start": ("start", "Run a node until it is stopped."),
     },
     "See": {
@@ -60,6 +61,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "inspect": ("inspect", "Read a stopped or killed node's data, as query reads a running node."),
     },
     "Network": {
+        "peers": ("peers", "Peers of a node: list, test, add, remove, bans, unban."),
         "validators": ("validators", "Who decides blocks, and a validator's votes on that."),
         "registry": ("registry", "Participants, keys, wallets, assets, pauses, nodes, candidates."),
     },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from drexnode.cli import registry_assets, registry_network
+from drexnode.cli import registry_assets, registry_invite, registry_network
 from drexnode.cli.options import ExampleGroup
 from drexnode.cli.registry_act import credential_of, lock_at, registry_act, with_keys
 from drexnode.cli.tx_session import Session
@@ -34,7 +34,7 @@ WHOSE = [item.name.lower() for item in Credential]
     "registry", cls=ExampleGroup, example="drexnode registry wallet enable 99990001 carol --by bank-a"
 )
 def command() -> None:
-    """Participants, conditions, locks, wallets, assets, pauses, nodes, candidates."""
+    """Participants, conditions, locks, wallets, assets, pauses, nodes and their invitations, candidates."""
 
 
 @command.group(
@@ -163,6 +163,7 @@ for _subcommand in (
     registry_assets.pause,
     registry_assets.resume,
     registry_network.node,
+    registry_invite.invite,
     registry_network.candidate,
     registry_network.protocol,
 ):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from drexnode.rpc.ledger_api import LedgerReads
+from drexnode.rpc.peering_api import PeeringApi
 from ledger.override import Override
 from ledger.payloads import VoteOperation
 from primitives.block import BlockHeader
@@ -351,6 +352,10 @@ class NodeApi(LedgerReads, Protocol):
     def maintenance(self) -> MaintenanceApi:
         """What an operator may ask of it."""
 
+    @property
+    def peering(self) -> PeeringApi:
+        """What an operator sees of peers, and asks of them."""
+
     # --- transactions ---------------------------------------------------------------------------------------
 
     async def submit(self, transactions: Sequence[bytes]) -> list[Submitted]:
@@ -441,8 +446,7 @@ class NodeApi(LedgerReads, Protocol):
         """Where consensus stands."""
 
     def stall_causes(self) -> list[Reason]:
-        """Why no block comes, or why this validator has no part in it; empty when nothing stands in the way.
-        """
+        """Why no block comes, or why this validator has no part in it; empty when nothing is in the way."""
 
     async def cast_vote(self, subject: bytes, operation: VoteOperation) -> CastVote:
         """Vote with this validator's key. Raises `DrexError` NODE_NOT_VALIDATOR, SIGNER_UNREACHABLE, TX_*."""

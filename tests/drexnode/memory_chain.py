@@ -42,6 +42,7 @@ from drexnode.rpc.api import (
     ValidatorInfo,
 )
 from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
+from drexnode.rpc.peering_api import PeeringApi
 from ledger.assets import find_asset
 from ledger.block import Block
 from ledger.checks import check_stateless
@@ -130,6 +131,10 @@ class MemoryChain:
     @property
     def maintenance(self) -> MaintenanceApi:
         raise DrexError("NODE_STOPPED", "a chain in memory has no data")
+
+    @property
+    def peering(self) -> PeeringApi:
+        raise DrexError("NODE_STOPPED", "a chain in memory has no peers")
 
     async def submit(self, transactions: Sequence[bytes]) -> list[Submitted]:
         if self.identity.role == "observer":

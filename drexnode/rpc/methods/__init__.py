@@ -1,5 +1,25 @@
 """All methods, by subject. Importing this package fills the registry."""
 
-from drexnode.rpc.methods import chain, consensus, ledger, maintenance, money, network, subscriptions, transactions
+from drexnode.rpc.methods import (
+    chain,
+    consensus,
+    ledger,
+    maintenance,
+    money,
+    network,
+    peering,
+    subscriptions,
+    transactions,
+)
 
-__all__ = ["chain", "consensus", "ledger", "maintenance", "money", "network", "subscriptions", "transactions"]
+__all__ = [
+    "chain",
+    "consensus",
+    "ledger",
+    "maintenance",
+    "money",
+    "network",
+    "peering",
+    "subscriptions",
+    "transactions",
+]
