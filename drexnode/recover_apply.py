@@ -56,7 +56,8 @@ class StoppedNode:
 
         Raises `OverrideRefused`: OVERRIDE_FOREIGN, OVERRIDE_NOT_AUTHORISED, OVERRIDE_BAD_SIGNATURE,
         OVERRIDE_TOO_FEW, OVERRIDE_EPOCH, OVERRIDE_LOWER_TIP, OVERRIDE_OTHER_BLOCK, OVERRIDE_BAD_PROOF,
-        OVERRIDE_LOCK_NOT_CARRIED; `RecoveryRefused`: RECOVER_NO_MEMORY."""
+        OVERRIDE_LOCK_NOT_CARRIED; `RecoveryRefused`: RECOVER_NO_MEMORY,
+        RECOVER_BEHIND."""
         finalizer = self._finalizer
         check_override(override, finalizer.genesis, finalizer.chain_id, verify)
         head = finalizer.head
@@ -128,22 +129,34 @@ class StoppedNode:
             raise OverrideRefused("OVERRIDE_BAD_PROOF", "a seal of the block it carries is false")
 
     def _check_lock(self, override: Override) -> None:
-        """A lock of this node above its tip is carried, or outranked, or its operator gives it up."""
+        """A lock of this node above the last decided block is carried, or outranked, or its operator gives it
+        up. A chain that was lost and is behind does not matter: the lock is in the memory of the votes."""
         config, head = self._config, self._finalizer.head
-        if config.node.role != "validator" or head.height < override.decided_height:
+        if config.node.role != "validator":
             return
-        lock = own_lock(self._signer, head.height + 1, head.validators)
+        decided = max(head.height, override.decided_height)
+        lock = own_lock(self._signer, decided + 1, self._deciders_hash(override))
         if lock is None or block_id(lock.header) == override.block_id:
             return
         certificate = override.certificate
-        is_above = override.rests_on_lock and head.height < override.height
-        if is_above and certificate is not None and certificate.round >= lock.round:
+        is_above = override.rests_on_lock and decided < override.height
+        if is_above and certificate is not None and certificate.round > lock.round:
             return
         name = block_id(lock.header).hex()
         message = f"this node is locked on block {lock.header.height} {name}, which may have been decided"
         raise OverrideRefused(
             "OVERRIDE_LOCK_NOT_CARRIED", message, height=lock.header.height, round=lock.round
         )
+
+    def _deciders_hash(self, override: Override) -> bytes:
+        """Of the set that would decide after the last decided block, were it not for the override."""
+        head, header = self._finalizer.head, override.header
+        if head.height >= override.decided_height:
+            return head.validators.hash
+        if override.rests_on_lock:
+            return header.validators_hash
+        earlier = self._finalizer.overrides.validators_after(header)
+        return header.next_validators_hash if earlier is None else earlier.hash
 
     # --- words
 

@@ -76,6 +76,9 @@ def _highest_lock(at_tip: Sequence[Statement]) -> LockRecord | None:
     if lock is None:
         return None
     name = block_id(lock.header)
+    if any(other.round == lock.round and block_id(other.header) != name for other in locks):
+        message = f"statements show two blocks of height {lock.header.height} prepared in round {lock.round}"
+        raise RecoveryRefused("RECOVER_CONFLICT", f"{message}: investigate first")
     if not any(other.holds_bodies and block_id(other.header) == name for other in locks):
         message = f"nobody holds the bodies of block {lock.header.height} {name.hex()}, which is locked on"
         raise RecoveryRefused("RECOVER_BODIES_MISSING", message, height=lock.header.height)

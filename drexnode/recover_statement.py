@@ -41,6 +41,7 @@ from primitives.validators import ValidatorSet
 from storage.chain_store import ChainStore, open_chain_store
 from storage.layout import content_key
 from storage.queries import ChainQueries
+from storage.signing_state import Quarantine, recover_signing_state
 from storage.validator_rows import read_overrides
 from storage.vote_journal import read_journal
 from storage.watermark import read_watermark
@@ -123,10 +124,11 @@ def make_statement(
     config: NodeConfig, signer: NodeConfig | None = None, *, memory_is_lost: bool = False
 ) -> Statement:
     """The statement of the stopped node of `config`. `signer` is the home of its signer process, if that has
-    one of its own; `memory_is_lost` states the tip of a validator whose memory of its votes is gone.
+    one of its own; `memory_is_lost` states the tip alone of a validator whose memory of its votes is gone, or
+    of a block that is.
 
     Raises `StorageFailure` (STORAGE_LOCKED while it runs, STORAGE_MISSING), `ConfigError` and
-    `RecoveryRefused` (RECOVER_NO_MEMORY)."""
+    `RecoveryRefused` (RECOVER_NO_MEMORY, RECOVER_BEHIND)."""
     document = read_genesis(config.genesis_path)
     chain_id = chain_id_of(document)
     key = read_plain_key(config.peer_key_path)
@@ -159,7 +161,7 @@ def _body(
     deciders = read_overrides(store.database).validators_after(tip.header) or read_validators(store.state)
     lock = None
     if config.node.role == "validator" and signer is not None:
-        lock = own_lock(signer, tip.height + 1, deciders)
+        lock = own_lock(signer, tip.height + 1, deciders.hash)
     if lock is not None:
         key = content_key(tip.height + 1, block_id(lock.header))
         lock = LockRecord(lock.round, lock.header, lock.prepares, store.database.get(key) is not None)
@@ -181,20 +183,29 @@ def _set_record(validators: ValidatorSet) -> SetRecord:
     return SetRecord(validators.epoch, validators.keys)
 
 
-def own_lock(config: NodeConfig, height: int, validators: ValidatorSet) -> LockRecord | None:
+def own_lock(config: NodeConfig, height: int, validators_hash: bytes) -> LockRecord | None:
     """The proven lock that journal or watermark of a home hold for `height` in the given set, or None.
 
     Reads only; `holds_bodies` is left False. A lock that is merely named is no proof and is left out. Raises
-    `RecoveryRefused` (RECOVER_NO_MEMORY) when the home holds no good slot of a sign watermark."""
+    `RecoveryRefused`: RECOVER_NO_MEMORY when the two do not tell how far the key has signed (what a start
+    would answer with quarantine), RECOVER_BEHIND when it has voted above `height`, so that the blocks which
+    are known here are not all that this validator has seen decided."""
     journal, watermark = read_journal(config.votes_path), read_watermark(config.watermark_path)
-    if watermark.newest is None:
+    found = recover_signing_state(journal, watermark)
+    if isinstance(found, Quarantine):
         message = (
-            f"{config.watermark_path} holds no sign watermark: what this validator is locked on is not known"
+            f"what this validator is locked on is not known from {config.watermark_path}: it holds no whole "
+            f"sign watermark ({found.reason})"
         )
         raise RecoveryRefused("RECOVER_NO_MEMORY", message, path=str(config.watermark_path))
+    if found.last is not None and found.last.height > height:
+        message = (
+            f"this validator has voted at height {found.last.height}, and block {height} is not known here"
+        )
+        raise RecoveryRefused("RECOVER_BEHIND", message, height=found.last.height)
     in_slots = [slot.record for slot in watermark.slots if slot is not None and slot.record is not None]
     records = [
-        record for record in (*journal.records, *in_slots) if record.validators_hash == validators.hash
+        record for record in (*journal.records, *in_slots) if record.validators_hash == validators_hash
     ]
     lock = lock_of(records, height)
     if lock is None or lock.header is None or not lock.prepares:

@@ -126,6 +126,7 @@ _NEXT = {
     "RECOVER_BODIES_MISSING": "find the statement of a validator that is locked on the block",
     "RECOVER_FILE_EXISTS": "name a new file with --out",
     "RECOVER_NO_MEMORY": "name it with --signer-home DIR; gone for good: --memory-lost, --abandon-lock",
+    "RECOVER_BEHIND": "bring its chain up again among its peers, or state the tip with --memory-lost",
     "OVERRIDE_NOT_AUTHORISED": "drexnode recover sign FILE KEY --genesis genesis.json",
     "OVERRIDE_LOWER_TIP": _STATE_ANEW,
     "OVERRIDE_OTHER_BLOCK": _STATE_ANEW,

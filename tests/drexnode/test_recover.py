@@ -41,6 +41,7 @@ from primitives.block import block_id
 from primitives.certificate import STEP_COMMIT
 from primitives.errors import DecodeError, StorageFailure
 from storage.signing_state import open_signing_state
+from storage.watermark import Slot, parse_slot
 from tests.drexnode.chain import Chain, key, open_finalizer
 from tests.drexnode.overrides import OFFICERS, make_override, members, prepared, recovery_document, signed
 
@@ -194,6 +195,45 @@ def test_a_lost_memory_of_votes_is_said_and_a_signers_own_home_is_read(
     apply(config, override, abandon_lock=True)
 
 
+def test_a_slot_that_may_have_held_the_lock_is_not_missed_in_silence(config: NodeConfig) -> None:
+    with chain_of(config) as (_, chain):
+        lock_on(config, "validator-0", chain, 2)
+    with_lock = max(config.watermark_path.glob("slot-*"), key=lambda slot: parse(slot).sequence)
+    with_lock.write_bytes(b"lost")
+    make_statement(config)  # the journal is above the other slot: nothing is missed
+    shutil.rmtree(config.votes_path)
+    assert refused(make_statement, config) == "RECOVER_NO_MEMORY"
+    assert make_statement(config, memory_is_lost=True).body.lock is None
+
+
+def parse(slot: Path) -> Slot:
+    found = parse_slot(slot.read_bytes(), int(slot.name[-1]))
+    assert found is not None
+    return found
+
+
+def put_chain_back(config: NodeConfig) -> None:
+    """An earlier copy of the data, with the votes as they are."""
+    shutil.rmtree(config.home / "earlier" / "votes", ignore_errors=True)
+    if config.votes_path.is_relative_to(config.data_path):
+        shutil.copytree(config.votes_path, config.home / "earlier" / "votes")
+    shutil.rmtree(config.data_path)
+    (config.home / "earlier").rename(config.data_path)
+
+
+def test_a_validator_whose_chain_was_put_back_does_not_state_less_than_it_has_seen(
+    config: NodeConfig,
+) -> None:
+    with chain_of(config) as (finalizer, chain):
+        shutil.copytree(config.data_path, config.home / "earlier")
+        extend(finalizer, chain, 1)
+        lock_on(config, "validator-0", chain, 0)
+    assert make_statement(config).body.lock is not None
+    put_chain_back(config)
+    assert refused(make_statement, config) == "RECOVER_BEHIND"
+    assert make_statement(config, memory_is_lost=True).height == 3
+
+
 def test_an_empty_home_has_nothing_to_state(tmp_path: Path) -> None:
     empty = make_home(tmp_path, "validator-1")
     with pytest.raises(StorageFailure, match="STORAGE_MISSING"):
@@ -283,6 +323,17 @@ def test_two_decided_blocks_of_one_height_stop_the_proposal(config: NodeConfig, 
     assert refused(propose_override, DOCUMENT, statements, members()) == "RECOVER_CONFLICT"
 
 
+def test_two_locks_of_one_round_on_different_blocks_stop_the_proposal(tmp_path: Path) -> None:
+    statements = []
+    for name, count in (("validator-1", 1), ("validator-2", 2)):
+        home = make_home(tmp_path / name, name)
+        with chain_of(home) as (finalizer, chain):
+            extend(finalizer, chain, 3)
+            lock_on(home, name, chain, 5, count=count)
+        statements.append(make_statement(home))
+    assert refused(propose_override, DOCUMENT, statements, members()) == "RECOVER_CONFLICT"
+
+
 def test_a_set_that_makes_no_sense_is_not_proposed(config: NodeConfig) -> None:
     statements = [make_statement(config)]
     one = members("validator-4")
@@ -349,6 +400,18 @@ def test_a_lock_that_is_not_carried_is_given_up_only_when_told(config: NodeConfi
         DOCUMENT, other.header, prepared(other.header, CHAIN_ID, head.validators, round=3)
     )
     assert any("fetched from a peer" in step for step in apply(config, stronger))
+    apply(config, decided, abandon_lock=True)
+
+
+def test_a_lock_counts_although_the_chain_of_its_home_is_behind(config: NodeConfig) -> None:
+    with chain_of(config) as (finalizer, chain):
+        shutil.copytree(config.data_path, config.home / "earlier")
+        extend(finalizer, chain, 2)
+        lock_on(config, "validator-0", chain, 2)
+        head = finalizer.head
+    put_chain_back(config)
+    decided = make_override(DOCUMENT, head.header, head.certificate)
+    assert apply_code(config, decided) == "OVERRIDE_LOCK_NOT_CARRIED"
     apply(config, decided, abandon_lock=True)
 
 
