@@ -99,14 +99,18 @@ class Finalizer:
             raise InvariantViolation("OVERRIDE_EPOCH", message, height=header.height)
         return found
 
-    async def follow_override(self, override: Override) -> None:
-        """Follow an override from now on; it was checked, and the head is below the block it names.
+    async def follow_override(self, override: Override) -> bool:
+        """Follow an override, which was checked, from now on, if the head is still below the last block that
+        was decided before it; False and nothing done when a block that was just becoming final is that one.
 
         Raises `StorageFailure`: stop and recover."""
         async with self._one_at_a_time:
+            if override.decided_height <= self.head.height:
+                return False
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(write_override, self.store.database, override)
                 self.overrides.add(override)
+        return True
 
     def on_final(self, listener: OnFinal) -> None:
         """Call `listener(block, executed)` after each block became final. It must not wait or raise."""

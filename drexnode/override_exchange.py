@@ -145,12 +145,13 @@ class OverrideExchange:
             if known is not None and known.order.epoch >= override.order.epoch:
                 return override
         check_override(override, finalizer.genesis, finalizer.chain_id, verify)
-        height = finalizer.head.height
-        if override.decided_height > height:
-            if len(finalizer.overrides) < MAX_OVERRIDES:
-                await finalizer.follow_override(override)
+        if override.decided_height > finalizer.head.height:
+            if len(finalizer.overrides) >= MAX_OVERRIDES:
+                return override
+            if await finalizer.follow_override(override):
                 _log.warning("override.followed", height=override.height, epoch=override.order.epoch)
-        elif override.decided_height == height and len(self._unapplied) < MAX_OVERRIDES:
+                return override
+        if override.decided_height == finalizer.head.height and len(self._unapplied) < MAX_OVERRIDES:
             self._unapplied.add(override)
             error = _not_applied(override)
             _log.error("override.not_applied", code=error.code, height=override.height, reason=error.message)

@@ -281,6 +281,22 @@ async def test_a_quorum_that_decides_against_an_override_halts_the_node(tmp_path
         assert finalizer.head.height == 0
 
 
+async def test_a_block_that_becomes_final_meanwhile_makes_the_override_the_operators_matter(
+    tmp_path: Path,
+) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        block, executed = chain.build(chain.transfers(1))
+        override = make_override(DOCUMENT, block.header, block.certificate)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finalizer.finalize, block, executed)
+            while not finalizer._one_at_a_time.locked():
+                await trio.lowlevel.checkpoint()
+            assert not await finalizer.follow_override(override)
+        assert len(finalizer.overrides) == 0
+        assert finalizer.head.validators.epoch == 0
+
+
 async def test_an_override_of_a_used_epoch_halts_who_would_follow_it(tmp_path: Path) -> None:
     with open_finalizer(tmp_path, DOCUMENT) as finalizer:
         chain = Chain(finalizer, DOCUMENT)
