@@ -391,7 +391,7 @@ class Model:
 def test_the_pool_keeps_its_promises_in_any_order_of_events(data: st.DataObject) -> None:
     model = Model(MempoolLimits(max_transactions=8, participant_transactions=5))
     pool, known, height = model.pool, [tx(point("root"), outputs=2)], TIP
-    settled: set[bytes] = set()  # what another builds on without its being in the pool is final by now
+    settled: set[bytes] = set()  # final: in a block, or built upon without being in the pool
     for _ in range(data.draw(st.integers(1, 25))):
         event = data.draw(st.sampled_from(["add", "add", "add", "final", "refuse"]))
         if event == "add":
@@ -414,6 +414,7 @@ def test_the_pool_keeps_its_promises_in_any_order_of_events(data: st.DataObject)
             outside = [tx(point(data.draw(st.sampled_from("abcdefgh"))), outputs=1, name=b"outside")]
             block = chosen if data.draw(st.booleans()) else outside
             left = final(pool, block, height)
+            settled.update(transaction.txid for transaction in block)
             assert all(transaction.txid not in pool for transaction in block)
             assert all(rejection.txid not in pool for rejection in left)
         else:
