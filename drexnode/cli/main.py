@@ -68,6 +68,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Setup": {
         "config": ("config", "Show and check the configuration."),
         "genesis": ("genesis", "Make, check and show a genesis document."),
+        "render": ("render", "Files for systemd, compose or Kubernetes, made from a home."),
     },
     "Other": {
         "version": ("version", "Version of the program and of what it rests on."),
