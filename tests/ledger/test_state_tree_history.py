@@ -1,5 +1,5 @@
-"""The state tree through histories of a node: rival patches in turn, patches given up, proofs read between two
-slices, patches settled half way, reopened trees. Root and pages are those of a tree made at once."""
+"""The state tree through histories of a node: rival patches in turn, patches given up, proofs read between
+two slices, patches settled half way, reopened trees. Root and pages are those of a tree made at once."""
 
 from __future__ import annotations
 
