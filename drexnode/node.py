@@ -16,6 +16,7 @@ from random import Random, SystemRandom
 from typing import cast
 
 import trio
+from msgspec import structs
 
 from consensus.config import QbftConfig
 from consensus.core import QbftCore
@@ -47,7 +48,7 @@ from drexnode.recovery import disk_space, open_chain
 from drexnode.retention import Retention
 from drexnode.rpc.server import open_socket, serve_rpc, write_cookie
 from drexnode.serving import BlockServer
-from drexnode.signer import NodeSigner, open_local_signer
+from drexnode.signer import NodeSigner, open_local_signer, without_replaced_set
 from drexnode.signer_remote import RemoteSigner
 from drexnode.stall import StallCauses
 from drexnode.sync import Synchroniser
@@ -351,11 +352,12 @@ class Node:
         found = signer.recovered(None)
         if found is None:
             return None
-        height = self._finalizer.head.height + 1
+        head = self._finalizer.head
+        found, height = without_replaced_set(found, head.validators.hash), head.height + 1
         records = found.records if found.watermark is None else (*found.records, found.watermark)
         lock = lock_of(records, height)
         stored = None if lock is None else self._finalizer.queries.stored_block(height, lock.block_id)
-        return found if stored is None else signer.recovered(stored.wtxids)
+        return found if stored is None else structs.replace(found, lock_wtxids=stored.wtxids)
 
     def _stay_connected(self) -> None:
         """To the configured peers and, for a validator, to all other validators of the day."""

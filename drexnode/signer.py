@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from consensus.inputs import Recovered
-from consensus.journal import VoteRecord
+from consensus.journal import VoteRecord, last_record
 from drexnode.config import NodeConfig
 from ledger.payloads import ValidatorVote
 from ledger.transaction import decode_transaction
@@ -71,6 +71,20 @@ def open_local_signer(config: NodeConfig, chain_id: bytes, key: SigningKey) -> L
     """A home's journal and watermark, recovered, and its unlocked key. Blocking; raises `StorageFailure`."""
     state = open_signing_state(config.votes_path, config.watermark_path, chain_id, key.public_key)
     return LocalSigner(key, state)
+
+
+def without_replaced_set(found: Recovered, validators_hash: bytes) -> Recovered:
+    """What a restart found, without the votes of a set that a recovery override replaced at this height, once
+    the key has voted in the new one (`validators_hash`): a lock of the old set proves nothing to the new."""
+    records = found.records if found.watermark is None else (*found.records, found.watermark)
+    last = last_record(records)
+    if last is None or last.validators_hash != validators_hash:
+        return found
+    kept = [
+        record for record in records
+        if record.height != last.height or record.validators_hash == validators_hash
+    ]  # fmt: skip
+    return Recovered(tuple(kept), None, found.lock_wtxids)
 
 
 class LocalSigner:

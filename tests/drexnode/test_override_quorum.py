@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from consensus.journal import RECORD_VERSION, VoteRecord
-from consensus.messages import PreparedCertificate
+from consensus.messages import PreparedCertificate, round_change_sighash
 from drexnode.finalizer import Finalizer
 from ledger.override import Override
-from primitives.certificate import STEP_COMMIT, STEP_ROUND_CHANGE
+from primitives.certificate import STEP_COMMIT, STEP_ROUND_CHANGE, vote_domain
 from storage.signing_state import open_signing_state
 from storage.validator_rows import write_override
 from tests.drexnode.chain import Chain, key, open_finalizer
@@ -32,14 +32,20 @@ async def decide_one_block_and_lose_three(quorum: Quorum) -> None:
 
 
 def remember(
-    home: Path, finalizer: Finalizer, step: int, round: int, lock: PreparedCertificate | None
+    home: Path,
+    finalizer: Finalizer,
+    step: int,
+    round: int,
+    lock: PreparedCertificate | None,
+    validators_hash: bytes | None = None,
 ) -> None:
-    """What validator-0 has signed last, at height 2, in the old set."""
+    """What validator-0 has signed last, at height 2, in the old set or the named one."""
     public_key = key("validator-0").public_key
     state = open_signing_state(home / "data" / "votes", home / "mark", finalizer.chain_id, public_key)
-    validators_hash = finalizer.head.header.next_validators_hash
+    validators_hash = validators_hash or finalizer.head.header.next_validators_hash
     voted = None if lock is None else lock.block_id
-    state.record(VoteRecord(RECORD_VERSION, validators_hash, 2, round, step, bytes(32), voted, lock, b""))
+    payload = round_change_sighash(vote_domain(finalizer.chain_id, validators_hash), 2, round, None)
+    state.record(VoteRecord(RECORD_VERSION, validators_hash, 2, round, step, payload, voted, lock, b""))
     state.close()
 
 
@@ -95,3 +101,20 @@ async def test_a_survivor_signs_above_what_it_signed_in_the_old_set(tmp_path: Pa
         certificate = quorum.members[0].finalizer.queries.certificate(2)
         assert certificate is not None
         assert certificate.round > 3
+
+
+async def test_a_lock_of_the_old_set_is_not_claimed_in_the_new_one_after_a_restart(tmp_path: Path) -> None:
+    home = tmp_path / "validator-0"
+    async with open_quorum(tmp_path, DOCUMENT, 0, 1, 2, 3) as quorum:
+        await decide_one_block_and_lose_three(quorum)
+        with open_finalizer(home / "data", DOCUMENT) as finalizer:
+            chain, head = Chain(finalizer, DOCUMENT), finalizer.head
+            chain.transfers(10)
+            block, _ = chain.build(chain.transfers(3))
+            proof = prepared(block.header, finalizer.chain_id, head.validators, round=1)
+            lock = PreparedCertificate(1, block.block.block_id, block.header, proof.seals)
+            override = make_override(DOCUMENT, head.header, head.certificate, *NEW_SET)
+            remember(home, finalizer, STEP_COMMIT, 1, lock)  # given up by --abandon-lock
+            remember(home, finalizer, STEP_ROUND_CHANGE, 2, None, override.validators.hash)
+            write_override(finalizer.store.database, override)
+        await go_on(quorum, override, 3)
