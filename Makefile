@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run interop crash durability catch-up vectors check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -92,6 +92,10 @@ partition: setup  ## Four validators two and two apart for 60 s, three times (ne
 
 netns-run: setup  ## Ten nodes 40 ms apart under load, kills and partitions: make netns-run MINUTES=10
 	@$(BIN)/python -m tests.netns.run --minutes $(MINUTES)
+
+interop: setup  ## A js-libp2p observer follows heads and verifies certificates (Node.js 20, npm)
+	@cd scripts/interop && npm ci --no-audit --no-fund --silent
+	@$(BIN)/python -m scripts.interop.run
 
 crash: setup  ## Kill a network twenty times under load, a store a thousand times, flip 500 bits (long)
 	@$(BIN)/python -m tests.crash.network_kills --rounds 20 --transactions 45000
