@@ -222,6 +222,11 @@ def metrics() -> Call[dict[str, list[dict[str, Any]]]]:
     return Call("drex_getMetrics", (), dict[str, list[dict[str, Any]]])
 
 
+def log_level(level: str) -> Call[str]:
+    """Change the level of the node's log; needs the admin credential."""
+    return Call("admin_logLevel", (level,), str)
+
+
 def peer_count() -> Call[int]:
     """Number of connected peers."""
     return Call("net_peerCount", (), int)

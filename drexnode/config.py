@@ -120,6 +120,7 @@ class LogSection:
     format: str = _key(
         "auto", "console, json or auto (console on a terminal).", one_of=("auto", "console", "json")
     )
+    traces: str = _key("", "File for OpenTelemetry spans, one a line; needs drexnode[tracing]; empty: none.")
 
 
 @dataclass(frozen=True, slots=True)

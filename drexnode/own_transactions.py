@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import trio
 
 from drexnode.metrics import Metrics
+from drexnode.tracing import tracer
 from ledger.refusals import Rejection
 from ledger.transaction import Transaction
 from primitives.limits import RESEND_BYTES, RESEND_INTERVAL_MS
@@ -47,11 +48,13 @@ class OwnTransactions:
         """These are final: observe how long it took."""
         if not self._pending:
             return
-        now_s = self._clock()
+        now_s, traces = self._clock(), tracer()
         for transaction in transactions:
             own = self._pending.pop(transaction.txid, None)
             if own is not None:
                 self._metrics.tx_finality_seconds.observe(now_s - own.admitted_s)
+                if traces is not None:
+                    traces.final(transaction.txid, now_s - own.admitted_s)
 
     def refused(self, rejections: Iterable[Rejection]) -> None:
         """These left the pool."""

@@ -12,6 +12,7 @@ from time import monotonic
 
 from consensus.journal import Position, VoteRecord
 from drexnode.metrics import Metrics
+from drexnode.tracing import tracer
 from primitives.certificate import STEP_COMMIT, STEP_ROUND_CHANGE
 
 WAITING = "waiting"
@@ -46,7 +47,10 @@ class PhaseClock:
             self._metrics.qbft_round_changes_total.labels(reason).inc()
             self._begin(CHANGING_ROUND)
         else:
-            self._begin(COMMITTING if record.step == STEP_COMMIT else PREPARING)
+            commits = record.step == STEP_COMMIT
+            self._begin(COMMITTING if commits else PREPARING)
+            if (traces := tracer()) is not None:
+                traces.voted(record.height, record.round, commits=commits)
 
     def decided(self) -> None:
         """A quorum of COMMITs is there."""

@@ -1,5 +1,5 @@
-"""Writes the parts of docs/cli.md and docs/rpc.md that follow from the code: commands, keys, methods,
-metrics.
+"""Writes the parts of docs/cli.md, docs/rpc.md and docs/logs.md that follow from the code: commands, keys,
+methods, metrics, log events.
 
     .venv/bin/python -m scripts.reference          writes them
     .venv/bin/python -m scripts.reference --check  ends with 1 when a page is behind the code
@@ -9,6 +9,7 @@ A part stands between `<!-- name: made by scripts/reference.py -->` and `<!-- en
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,9 @@ from drexnode.metrics import Metrics
 from drexnode.rpc.registry import METHODS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("cli.md", "rpc.md")
+PAGES = ("cli.md", "rpc.md", "logs.md")
+ROOMS = ("consensus", "drexnode", "ledger", "p2p", "storage")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 _PART = re.compile(r"(<!-- (\w+): made by scripts/reference.py -->\n).*?(<!-- end -->)", re.S)
 
 
@@ -90,7 +93,33 @@ def metrics() -> str:
     return _table(("metric", "type", "what"), rows)
 
 
-_MAKERS = {"commands": commands, "keys": keys, "methods": methods, "metrics": metrics}
+def log_calls() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """(event, level, fields, file) of every call of a logger in the rooms' source."""
+    root_folder = DOCS.parent
+    for path in sorted(file for room in ROOMS for file in (root_folder / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+                continue
+            logger, event = node.func.value, node.args[0]
+            if isinstance(logger, ast.Call):  # get_logger("room").info(...)
+                logger = logger.func
+            if not (isinstance(logger, ast.Name) and logger.id in ("log", "_log", "get_logger")):
+                continue
+            if node.func.attr in LOG_LEVELS and isinstance(event, ast.Constant):
+                fields = tuple(item.arg for item in node.keywords if item.arg and item.arg != "exc_info")
+                yield str(event.value), node.func.attr, fields, path.relative_to(root_folder).as_posix()
+
+
+def events() -> str:
+    """Every event of the logs."""
+    rows = [
+        (f"`{event}`", level, ", ".join(f"`{field}`" for field in fields), f"`{file}`")
+        for event, level, fields, file in sorted(set(log_calls()))
+    ]
+    return _table(("event", "level", "fields", "from"), rows)
+
+
+_MAKERS = {"events": events, "commands": commands, "keys": keys, "methods": methods, "metrics": metrics}
 
 
 def written(text: str) -> str:

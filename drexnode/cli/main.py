@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("status", "Where the network stands, and why it stands still if it does."),
         "top": ("top", "One node and its network, live: round, signatures, peers, pool, disk."),
         "explain-stall": ("explain_stall", "Why no block comes, and what to do about it."),
+        "logs": ("logs", "A node's log, and the level of a running one."),
         "doctor": ("doctor", "Check clock, disk, ports, limits, keys, peers and versions of a home."),
     },
     "Use": {

@@ -64,6 +64,7 @@ def run(config: NodeConfig, passphrase_file: Path | None = None, passphrase_fd: 
     from drexnode.cli.secrets import validator_key
     from drexnode.home import check_home
     from drexnode.telemetry import get_logger, setup_logging
+    from drexnode.tracing import tracing
 
     check_home(config)
     signs_here = config.node.role == "validator" and config.signer_socket is None
@@ -71,7 +72,8 @@ def run(config: NodeConfig, passphrase_file: Path | None = None, passphrase_fd: 
     setup_logging(config.log.level, config.log.format, node=config.node.name)
     log = get_logger("start")
     _raise_open_files()
-    code = _run_until_stopped(config, key)
+    with tracing(config):
+        code = _run_until_stopped(config, key)
     log.info("node.stopped", exit_code=code)
     return code
 
