@@ -71,9 +71,8 @@ def plain_share(view: StateView, transaction: Transaction, height: int) -> str |
     if share is None:
         own = find_lock(view, plan.lock)
         share = own.ispb if own is not None else facts.policy.issuer
-        if len(facts.charged) >= FACTS_LOCKS:
-            facts.charged.clear()
         facts.charged[plan.lock] = share
+        view.facts.locks += 1
     return share
 
 
@@ -103,6 +102,8 @@ def _plain_gains(
     view: StateView, transaction: Transaction, lock: bytes, asset: bytes, total: int
 ) -> dict[bytes, int] | None:
     """What each lock receives, or None when a rule of assets, holders or freezes needs a closer look."""
+    if view.facts.locks >= FACTS_LOCKS:
+        view.facts.forget()
     facts = view.facts.get(asset) or _learn(view, asset)
     if facts is None or not (lock in facts.payers or _may_pay(view, facts, lock, asset)):
         return None
@@ -130,7 +131,7 @@ def _learn(view: StateView, asset: bytes) -> AssetFacts | None:
     if policy.paused_by:
         return None
     if len(view.facts) >= FACTS_ASSETS:
-        view.facts.clear()
+        view.facts.forget()
     facts = view.facts[asset] = AssetFacts(asset.decode(), policy)
     return facts
 
@@ -143,21 +144,21 @@ def _may_hold(view: StateView, facts: AssetFacts, lock: bytes) -> bool:
     else:
         enabled = standing(view, policy, lock) is Standing.ENABLED
     if enabled:
-        if len(facts.holders) >= FACTS_LOCKS:
-            facts.holders.clear()
         facts.holders.add(lock)
+        view.facts.locks += 1
     return enabled
 
 
 def _may_pay(view: StateView, facts: AssetFacts, lock: bytes, asset: bytes) -> bool:
     """True, and kept, when nothing under `lock` is frozen and no reserve is touched."""
-    if view.peek(FLOOR + lock + asset) is not None or not _may_hold(view, facts, lock):
+    if view.peek(FLOOR + lock + asset) is not None:
+        return False
+    if lock not in facts.holders and not _may_hold(view, facts, lock):
         return False
     if facts.name == WHOLESALE:
         own = find_lock(view, lock)
         if own is None or own.purpose is Purpose.RESERVE:
             return False
-    if len(facts.payers) >= FACTS_LOCKS:
-        facts.payers.clear()
     facts.payers.add(lock)
+    view.facts.locks += 1
     return True

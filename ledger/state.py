@@ -115,6 +115,18 @@ class AssetFacts:
         self.charged: dict[bytes, str] = {}
 
 
+class RuleFacts(dict[bytes, AssetFacts]):
+    """Asset name -> what plain transfers found out about it. `locks` counts what all of them keep: dropping
+    it must not hold the event loop."""
+
+    locks = 0
+
+    def forget(self) -> None:
+        """Begin anew, for everyone who shares it."""
+        self.clear()
+        self.locks = 0
+
+
 _ABSENT = b"\x00a key that the overlay has not seen"  # None already says that there is no entry
 
 
@@ -133,8 +145,8 @@ class StateView:
         self._current: dict[bytes, bytes | None] = {}  # every key read or written, as it is now
         self._old: dict[bytes, bytes | None] = {}  # the base's value of every key written
         self._log: list[tuple[bytes, bytes | None, bool]] = []  # undo: key, value before, first write of it
-        shared: dict[bytes, AssetFacts] | None = getattr(base, "shared_facts", None)
-        self.facts: dict[bytes, AssetFacts] = {} if shared is None else shared
+        shared: RuleFacts | None = getattr(base, "shared_facts", None)
+        self.facts = RuleFacts() if shared is None else shared
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key` after the writes so far, or None."""
@@ -150,7 +162,7 @@ class StateView:
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write `value` under `key`; None deletes."""
-        self.facts = {}
+        self.facts = RuleFacts()
         self.replace(key, self.get(key), value)
 
     def replace(self, key: bytes, before: bytes | None, value: bytes | None) -> None:
@@ -173,7 +185,7 @@ class StateView:
 
     def rollback(self, mark: int) -> None:
         """Undo every write after `mark`, as if it had never been."""
-        self.facts = {}
+        self.facts = RuleFacts()
         while len(self._log) > mark:
             key, before, first = self._log.pop()
             self._current[key] = before

@@ -199,7 +199,7 @@ HEAD_GOSSIP_MS = 1_000  # between two heads gossiped by one node; a gossiped mes
 
 # --- what plain transfers remember of the rules (ledger/plain_transfer.py)
 FACTS_ASSETS = 256  # assets at one time; past a bound all is found out anew
-FACTS_LOCKS = 65_536  # locks of one asset, of each sort of fact: about 7 MB
+FACTS_LOCKS = 16_384  # locks of all assets together: about 2 MB, and dropped within half a millisecond
 
 # --- blocks on the wire and their execution
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
@@ -269,6 +269,7 @@ SERVED_ROWS_PER_SLICE = 8  # rows read from the store between two breaths of the
 
 # --- proofs of state
 MAX_PROOF_BYTES = 2 * MIB
+MAX_PROOF_FILE_BYTES = 64 * MIB  # with header, certificate and the way from the genesis
 DISK_CHECK_INTERVAL_MS = 1_000
 LOOP_LAG_INTERVAL_MS = 250
 MAX_REGISTERED_NODES = 10_000

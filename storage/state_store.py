@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping
 
 from ledger.slices import Slices
-from ledger.state import OUTPUT, AssetFacts, Change
+from ledger.state import OUTPUT, Change, RuleFacts
 from primitives.limits import STORAGE_ROWS_PER_SLICE
 from storage.hot_set import HotSet, HotSetFigures
 from storage.layout import STATE, after
@@ -31,7 +31,7 @@ class StateStore:
         self._fresh: Mapping[bytes, Change] = _NO_CHANGES  # the tip's changes, until they are settled
         self._settling: Slices[None] | None = None
         self._view_is_kept = False
-        self.shared_facts: dict[bytes, AssetFacts] = {}  # true as of the applied tip, for every view of it
+        self.shared_facts = RuleFacts()  # true as of the applied tip, for every view of it
 
     @property
     def view(self) -> Snapshot:
@@ -80,7 +80,7 @@ class StateStore:
         `changes_rules`: any of them is of `ledger.state.RULE_CATEGORIES`."""
         self.settle_now()
         if changes_rules:
-            self.shared_facts = {}
+            self.shared_facts = RuleFacts()
         before, self._view = self._view, self._database.snapshot()
         if not self._view_is_kept:
             before.close()

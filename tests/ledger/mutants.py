@@ -152,8 +152,8 @@ MUTANTS = (
     Mutant(
         "what is frozen stays (short way)",
         "ledger.plain_transfer",
-        "    if view.peek(FLOOR + lock + asset) is not None or not ",
-        "    if not ",
+        "    if view.peek(FLOOR + lock + asset) is not None:\n        return False",
+        "    pass",
         FROZEN,
     ),
     Mutant(

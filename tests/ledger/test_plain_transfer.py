@@ -8,11 +8,12 @@ from unittest import mock
 from hypothesis import given
 
 from ledger import apply as rules
+from ledger import plain_transfer
 from ledger.checks import check_stateless
 from ledger.payloads import Kind
 from ledger.plain_transfer import plain_share
 from ledger.quota import charged_to
-from ledger.state import RULE_CATEGORIES, AssetFacts, StateView
+from ledger.state import RULE_CATEGORIES, RuleFacts, StateView
 from ledger.transaction import Transaction
 from primitives.errors import InvalidTransaction
 from tests.ledger.cases import VALID
@@ -123,7 +124,7 @@ class Remembering:
 
     def __init__(self, world: World) -> None:
         self.get = world.state.get
-        self.shared_facts: dict[bytes, AssetFacts] = {}
+        self.shared_facts = RuleFacts()
 
 
 @play
@@ -138,5 +139,30 @@ def test_facts_kept_over_blocks_never_serve_wrongly(seed: int) -> None:
         code = applied(view, world, attempt)
         assert (code, dict(view.delta().changes)) == general_outcome(world, attempt)
         if any(key[:1] in RULE_CATEGORIES for key in view.delta().changes):
-            base.shared_facts = {}
+            base.shared_facts = RuleFacts()
         accepts(world, attempt)
+
+
+def kept(facts: RuleFacts) -> int:
+    return sum(len(each.holders) + len(each.payers) + len(each.charged) for each in facts.values())
+
+
+@play
+@given(seeds)
+def test_what_is_kept_of_all_assets_together_is_bounded_and_forgetting_changes_no_answer(seed: int) -> None:
+    world = start()
+    player, base, most = Player(world, Random(seed)), Remembering(world), 0
+    with mock.patch.object(plain_transfer, "FACTS_LOCKS", 4):
+        for _ in range(40):
+            attempt = player.attempt(("transfer",))
+            if is_well_formed(attempt):
+                share = plain_share(StateView(base), attempt, world.context.height)
+                assert share in (None, charged_to(world.state, attempt, lambda _: None))
+                view = StateView(base)
+                assert (applied(view, world, attempt), dict(view.delta().changes)) == general_outcome(
+                    world, attempt
+                )
+            assert kept(base.shared_facts) == base.shared_facts.locks
+            most = max(most, base.shared_facts.locks)
+            accepts(world, attempt)
+    assert 3 <= most <= 4 + 3 * 3  # what one transfer adds: its payer and the holders
