@@ -24,6 +24,7 @@ from drexnode.client_values import BalanceChange as BalanceChange
 from drexnode.client_values import ClientOf as ClientOf
 from drexnode.client_values import HistoryEntry as HistoryEntry
 from drexnode.client_values import HistoryPage as HistoryPage
+from drexnode.client_values import ProofAnswer as ProofAnswer
 from drexnode.client_values import RegisteredWallet as RegisteredWallet
 from drexnode.client_values import Sent as Sent
 from drexnode.client_values import Simulation as Simulation
@@ -63,6 +64,11 @@ class Call(Generic[T]):
         except msgspec.ValidationError as error:
             raise RpcRefused("RPC_UNEXPECTED", f"{self.method} answered another shape: {error}") from None
         return converted
+
+
+def proof(**of: str) -> Call[ProofAnswer]:
+    """A proof for `output="TXID:INDEX"` (perhaps with `address`), `address` or `supply`."""
+    return Call("drex_getProof", (of,), ProofAnswer)
 
 
 def chain_id() -> Call[str]:
@@ -220,6 +226,11 @@ def network_info() -> Call[dict[str, Any]]:
 def metrics() -> Call[dict[str, list[dict[str, Any]]]]:
     """Every metric: name to samples of labels and value (text)."""
     return Call("drex_getMetrics", (), dict[str, list[dict[str, Any]]])
+
+
+def protocol() -> Call[dict[str, Any]]:
+    """The protocol version in force, the next one, and which nodes know it."""
+    return Call("drex_getProtocol", (), dict[str, Any])
 
 
 def log_level(level: str) -> Call[str]:

@@ -15,6 +15,16 @@ class _Value(msgspec.Struct, frozen=True):
     """Base of results: unknown fields are ignored, so that an older client reads a newer node."""
 
 
+class ProofAnswer(_Value, frozen=True):
+    """A proof (docs/encodings.md, "Proofs") and the block it is of."""
+
+    height: int
+    block_id: str
+    state_root: str
+    size_bytes: int
+    proof: str
+
+
 class Unspent(_Value, frozen=True):
     """One unspent output."""
 

@@ -12,10 +12,12 @@ import trio
 
 from drexnode.finalizer import Finalizer
 from drexnode.ledger_reads import freeze_infos, try_apply, try_read, wallet_info
+from drexnode.proofs import lock_of_output, prove
 from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
 from ledger.mempool import Mempool
+from ledger.proof import Proof, Question
 from ledger.state import FREEZE, PARTICIPANT, StateView
-from ledger.transaction import Transaction
+from ledger.transaction import OutPoint, Transaction
 from ledger.votes import PendingVote, pending_votes
 from primitives.errors import DrexError
 from primitives.limits import REGISTRY_ROWS, SIMULATION_ATTEMPTS
@@ -51,6 +53,16 @@ class LedgerApi:
         """See `NodeApi`."""
         await trio.lowlevel.checkpoint()
         return freeze_infos(self._ledger_of.queries.state_entries(FREEZE + lock, REGISTRY_ROWS))
+
+    async def prove(self, question: Question) -> Proof:
+        """See `NodeApi`."""
+        await trio.lowlevel.checkpoint()
+        return prove(self._ledger_of, question)
+
+    async def lock_of_output(self, outpoint: OutPoint) -> bytes:
+        """See `NodeApi`."""
+        await trio.lowlevel.checkpoint()
+        return lock_of_output(self._ledger_of, outpoint)
 
     async def pending_votes(self) -> list[PendingVote]:
         """See `NodeApi`."""

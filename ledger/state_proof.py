@@ -74,8 +74,7 @@ def verify_output(
     if value is None:
         return None
     output = read_output(value)
-    _require(output.lock == lock, "the output has another lock")
-    return output
+    return output if output.lock == lock else None
 
 
 def verify_entry(root: bytes, bucket_count: int, key: bytes, proof: StateProof) -> bytes | None:
@@ -90,14 +89,16 @@ def verify_address(root: bytes, bucket_count: int, lock: bytes, proof: StateProo
     entries: dict[bytes, bytes] = {}
     _collect(digest, pages, entries, 0)
     _require(next(pages, None) is None, "there are pages too many")
-    values, found = dict(proof.values), []
+    values, found, shown = dict(proof.values), [], 0
     for key, value_digest in sorted(entries.items()):
         if key[:1] == OUTPUT:
             value = values.get(key)
             _require(value is not None and _hash_value(value) == value_digest, "a value is missing or false")
             output = read_output(value or b"")
+            shown += 1
             if output.lock == lock:
                 found.append(ProvenOutput(key[1:33], int.from_bytes(key[33:], "big"), output))
+    _require(shown == len(proof.values), "there are values too many")
     return found
 
 
@@ -133,6 +134,7 @@ def _collect(digest: bytes, pages: Iterator[bytes], entries: dict[bytes, bytes],
 
 
 def _proven_value(value_digest: bytes | None, key: bytes, proof: StateProof) -> bytes | None:
+    _require(len(proof.values) == (value_digest is not None), "there are values too many or too few")
     if value_digest is None:
         return None
     value = dict(proof.values).get(key)

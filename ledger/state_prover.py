@@ -30,7 +30,8 @@ def prove_key(tree: StateTree, reader: StateReader, key: bytes, place: bytes) ->
             break
         page_key += bytes((path_nibble(key, depth),))
         depth += 1
-    value = reader.get(key)
+    is_there = bool(pages) and pages[-1][0] != 0 and key in leaf_entries(pages[-1])
+    value = reader.get(key) if is_there else None  # an output under another lock is not in this bucket
     return StateProof(nodes, tuple(pages), () if value is None else ((key, value),))
 
 

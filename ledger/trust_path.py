@@ -9,20 +9,53 @@ condition; so header and certificate of that height can be believed without any 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
 
 from ledger.genesis import chain_id_of, genesis_validators
 from ledger.genesis_records import GenesisDocument
-from ledger.override import Override, OverrideRefused, Overrides, check_override, finality_checks
+from ledger.override import (
+    Override,
+    OverrideRefused,
+    Overrides,
+    check_override,
+    decode_override,
+    encode_override,
+    finality_checks,
+)
 from ledger.votes import decode_validators, validators_value
-from primitives.block import BlockHeader
-from primitives.certificate import CommitCertificate, Verify
+from primitives.block import BlockHeader, check_header_shape
+from primitives.certificate import CommitCertificate, Verify, check_certificate_shape
 from primitives.codec import Record
 from primitives.errors import DecodeError, InvalidBlock
 from primitives.limits import MAX_TRUST_LINKS
 from primitives.validators import ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What somebody trusts: a chain, and the set of hash `pinned`, or `first` itself when it is None.
+
+    `document` is the genesis: without it no override can be checked."""
+
+    chain_id: bytes
+    first: ValidatorSet
+    pinned: bytes | None = None
+    document: GenesisDocument | None = None
+
+    @classmethod
+    def of_genesis(cls, document: GenesisDocument, pinned: bytes | None = None) -> Anchor:
+        """The genesis document, and perhaps a later set."""
+        return cls(chain_id_of(document), genesis_validators(document), pinned, document)
+
+    def check_override(self, override: Override, verify: Verify) -> None:
+        """Raises `OverrideRefused`: as `ledger.override.check_override`, or OVERRIDE_UNPROVEN."""
+        if self.document is None:
+            message = f"an override of block {override.height} is on the way: only the genesis can check it"
+            raise OverrideRefused("OVERRIDE_UNPROVEN", message, height=override.height)
+        check_override(override, self.document, self.chain_id, verify)
 
 
 class HandOver(Record, frozen=True):
@@ -48,26 +81,32 @@ class TrustPath(Record, frozen=True):
         """The set that decides `height`, from the genesis alone.
 
         Raises `InvalidBlock`, `OverrideRefused` or `DecodeError` for a link that does not hold."""
-        return self._follow(document, verify, height)[0]
+        return self._follow(Anchor.of_genesis(document), verify, height)[0]
 
     def check_block(
         self, document: GenesisDocument, verify: Verify, header: BlockHeader, certificate: CommitCertificate
     ) -> ValidatorSet:
         """The set that decided `header`, whose certificate holds. Raises as `check` does."""
-        validators, overrides = self._follow(document, verify, header.height)
-        _check_final(header, certificate, chain_id_of(document), validators, overrides, verify)
+        return self.check_block_from(Anchor.of_genesis(document), verify, header, certificate)
+
+    def check_block_from(
+        self, anchor: Anchor, verify: Verify, header: BlockHeader, certificate: CommitCertificate
+    ) -> ValidatorSet:
+        """The same from what somebody trusts, which may be a later set than the genesis's. Raises as `check`
+        does, and `InvalidBlock` (TRUST_NOT_PINNED) when the way does not pass the pinned set."""
+        validators, overrides = self._follow(anchor, verify, header.height)
+        _check_final(header, certificate, anchor.chain_id, validators, overrides, verify)
         return validators
 
-    def _follow(
-        self, document: GenesisDocument, verify: Verify, height: int
-    ) -> tuple[ValidatorSet, Overrides]:
-        chain_id, known = chain_id_of(document), genesis_validators(document)
+    def _follow(self, anchor: Anchor, verify: Verify, height: int) -> tuple[ValidatorSet, Overrides]:
+        known, links = self._begin(anchor, height)
         overrides = Overrides()
-        for override in self.overrides:
-            check_override(override, document, chain_id, verify)
-            overrides.add(override)
+        for link in links:
+            if isinstance(link, Override):
+                anchor.check_override(link, verify)
+                overrides.add(link)
         reached = -1
-        for link in self._links():
+        for link in links:
             if isinstance(link, Override) and link.height == height:
                 continue  # it says that the block is final, and who decides the next one
             if not reached <= link.height < height:
@@ -76,9 +115,21 @@ class TrustPath(Record, frozen=True):
             known = (
                 _after_override(link, known)
                 if isinstance(link, Override)
-                else _after_block(link, known, chain_id, overrides, verify)
+                else _after_block(link, known, anchor.chain_id, overrides, verify)
             )
         return known, overrides
+
+    def _begin(self, anchor: Anchor, height: int) -> tuple[ValidatorSet, Sequence[HandOver | Override]]:
+        """The set that is believed without proof, and the links after it: those before are not looked at."""
+        links = self._links()
+        if anchor.pinned is None or anchor.first.hash == anchor.pinned:
+            return anchor.first, links
+        for place, link in enumerate(links, 1):
+            found = link.validators if isinstance(link, Override) else decode_validators(link.validators)
+            if link.height < height and found.hash == anchor.pinned:
+                return found, links[place:]
+        message = "the validators that were pinned are not on the way to this block"
+        raise InvalidBlock("TRUST_NOT_PINNED", message, pinned=anchor.pinned.hex())
 
     def _links(self) -> Sequence[HandOver | Override]:
         """By height; at one height the block's own hand-over comes before the override of that block."""
@@ -131,3 +182,8 @@ def check_shape(path: TrustPath) -> None:
         heights = [link.height for link in links]
         if heights != sorted(set(heights)):
             raise DecodeError("links of one kind ascend by height", code="TRUST_DISORDER")
+    for link in path.hand_overs:
+        check_header_shape(link.header)
+        check_certificate_shape(link.certificate)
+    for override in path.overrides:
+        decode_override(encode_override(override))  # also: its certificate is the one that was signed

@@ -54,6 +54,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "snapshot": ("snapshot", "The state at one height: create, verify, restore."),
         "prune": ("prune", "Let the bodies of old blocks go."),
         "rollback": ("rollback", "Drop a stopped node's last blocks, to fetch them again."),
+        "verify-proof": ("verify_proof", "Check a proof of the state against a genesis, without any node."),
         "verify": ("verify", "Scan a stopped node's data, whole."),
         "repair": ("repair", "Put a damaged chain aside, to fetch it again."),
         "recover": ("recover", "Go on after more than f validators were lost for good."),

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from drexnode import client as rpc
+from drexnode.cli import query_proof
 from drexnode.cli.locate import open_client, wallet_book
 from drexnode.cli.options import ExampleCommand, ExampleGroup, as_output, at_node
 from drexnode.cli.output import CliError, show_json, show_pairs, show_table
@@ -283,6 +284,9 @@ def wallet(account: str, as_json: bool) -> None:
     for item in found.clients_of:
         state = f"disabled by {', '.join(item.disabled_by)}" if item.disabled_by else "enabled"
         click.echo(f"  client of {item.issuer}: {state}")
+
+
+command.add_command(query_proof.command)
 
 
 @command.command("votes", cls=ExampleCommand, example="drexnode query votes")

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ledger.proof import Proof, Question
+from ledger.transaction import OutPoint
 from ledger.votes import PendingVote
 from primitives.errors import DrexError
 
@@ -79,6 +81,13 @@ class LedgerReads(Protocol):
 
     async def frozen(self, lock: bytes) -> list[FreezeInfo]:
         """The freezes that stand on a lock, ascending by asset, author and order id."""
+
+    async def prove(self, question: Question) -> Proof:
+        """A proof as of the tip. Raises `DrexError`: PROOF_NO_BLOCK, PROOF_TOO_LARGE, SNAPSHOT_NO_PATH."""
+
+    async def lock_of_output(self, outpoint: OutPoint) -> bytes:
+        """The lock of an output that is or was unspent. Raises `DrexError`: PROOF_NEEDS_ADDRESS,
+        BLOCK_PRUNED."""
 
     async def pending_votes(self) -> list[PendingVote]:
         """Every standing validator vote, ascending by subject and voter."""

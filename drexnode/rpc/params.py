@@ -143,6 +143,39 @@ def _limit(value: Any, context: Context) -> int:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class ProofOf:
+    """What a proof is asked for: an output (its lock may be left to the node), an address, or a supply."""
+
+    outpoint: tuple[bytes, int] | None = None
+    lock: bytes | None = None
+    supply: str | None = None
+
+
+def _proof_of(value: Any, context: Context) -> ProofOf:
+    known = {"output", "address", "supply"}
+    if not isinstance(value, dict) or not value or not value.keys() <= known or not _fits(value):
+        shapes = '{"output": "TXID:INDEX", "address"?: …}, {"address": …} or {"supply": ASSET}'
+        raise invalid_params(f"one of these is expected: {shapes}")
+    lock = _address(value["address"], context) if "address" in value else None
+    supply = _asset(value["supply"], context) if "supply" in value else None
+    return ProofOf(_outpoint(value["output"]) if "output" in value else None, lock, supply)
+
+
+def _fits(value: dict[str, Any]) -> bool:
+    return value.keys() == {"supply"} or "supply" not in value
+
+
+def _outpoint(value: Any) -> tuple[bytes, int]:
+    txid, colon, index = _text(value, "an output", HASH_CHARS + 11).partition(":")
+    if not colon or not index.isascii() or not index.isdigit() or int(index) >= 2**32:
+        raise invalid_params("an output is expected as TXID:INDEX")
+    data = read_hex(txid, "an id", 32)
+    if len(data) != 32:
+        raise invalid_params(f"an id has {HASH_CHARS} hex characters, not {2 * len(data)}")
+    return data, int(index)
+
+
 _HEX = {"type": "string", "pattern": "^(0[xX])?([0-9a-fA-F]{2})*$"}
 _HASH = {"type": "string", "pattern": "^(0[xX])?[0-9a-fA-F]{64}$"}
 _HEIGHT = {"oneOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
@@ -158,4 +191,5 @@ Reference = Annotated[bytes, ParamType(_reference, _HEX)]
 RawTransaction = Annotated[bytes, ParamType(_raw_transaction, _HEX)]
 RawTransactions = Annotated[list[bytes], ParamType(_raw_transactions, {"type": "array", "items": _HEX})]
 TimeoutMs = Annotated[int, ParamType(_timeout, {"type": "integer", "minimum": 0})]
+ProofSubject = Annotated[ProofOf, ParamType(_proof_of, {"type": "object"})]
 Limit = Annotated[int, ParamType(_limit, {"type": "integer", "minimum": 1})]

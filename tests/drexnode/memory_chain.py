@@ -14,6 +14,7 @@ import trio
 from drexnode.ledger_reads import freeze_infos, try_apply, try_read, wallet_info
 from drexnode.metrics import Metrics
 from drexnode.network_plan import NetworkPlan, plan_network
+from drexnode.proofs import state_proof
 from drexnode.rpc.api import (
     AssetInfo,
     Balance,
@@ -52,12 +53,14 @@ from ledger.genesis import chain_id_of, encode_genesis, ledger_parameters, make_
 from ledger.override import Override
 from ledger.payloads import Kind, VoteOperation
 from ledger.registry import find_participant
+from ledger.proof import Proof, Question
 from ledger.slices import finish
 from ledger.state import ASSET, BALANCE, FREEZE, OUTPUT, PARTICIPANT, StateView, read_balance, read_output
 from ledger.state_tree import StateTree
 from ledger.supply import read_supply
-from ledger.transaction import Transaction, decode_transaction, signature_checks
-from ledger.votes import PendingVote, pending_votes
+from ledger.transaction import OutPoint, Transaction, decode_transaction, signature_checks
+from ledger.trust_path import TrustPath
+from ledger.votes import PendingVote, pending_votes, validators_value
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate, commit_sighash, vote_domain
 from primitives.errors import DecodeError, DrexError, InvalidTransaction
@@ -377,6 +380,19 @@ class MemoryChain:
         return freeze_infos(item for item in self.state.items() if item[0].startswith(FREEZE + lock))
 
     async def pending_votes(self) -> list[PendingVote]:
+    async def prove(self, question: Question) -> Proof:
+        certificate = self.blocks[-1][1]
+        if certificate is None:
+            raise DrexError("PROOF_NO_BLOCK", "there is no block yet")
+        state, first = state_proof(self.tree, self.state, question), validators_value(self.validators)
+        return Proof(1, self.chain_id, question, self.headers_[-1], certificate, first, TrustPath(), state)
+
+    async def lock_of_output(self, outpoint: OutPoint) -> bytes:
+        value = self.state.get(OUTPUT + outpoint.txid + outpoint.index.to_bytes(4, "big"))
+        if value is None:
+            raise DrexError("PROOF_NEEDS_ADDRESS", "unknown")
+        return read_output(value).lock
+
         return pending_votes(self.state)
 
     # --- network and node

@@ -8,9 +8,13 @@ from typing import Any
 from drexnode.rpc.errors import from_drex, invalid_params, too_large
 from drexnode.rpc.ledger_api import Simulated
 from drexnode.rpc.methods.money import EXAMPLE_ADDRESS
-from drexnode.rpc.params import Address, RawTransaction, RawTransactions
+from drexnode.rpc.params import Address, ProofOf, ProofSubject, RawTransaction, RawTransactions
 from drexnode.rpc.registry import Context, method
+from ledger.proof import Question, Subject
+from ledger.transaction import OutPoint
 from primitives.address import encode_address
+from primitives.block import block_id
+from primitives.codec import encode
 from primitives.limits import SIMULATED_TRANSACTIONS
 
 
@@ -91,6 +95,32 @@ async def get_frozen(context: Context, address: Address) -> list[dict[str, Any]]
         }
         for item in await context.api.frozen(address)
     ]
+
+
+@method(
+    "drex_getProof", "{height, block_id, state_root, size_bytes, proof (hex)}", example=({"supply": "BRL"},)
+)
+async def get_proof(context: Context, of: ProofSubject) -> dict[str, Any]:
+    """What the tip's state says of an output, an address or a supply, with all it takes to believe it."""
+    proof = await context.api.prove(await _question(context, of))
+    raw = encode(proof)
+    return {
+        "height": proof.header.height,
+        "block_id": block_id(proof.header).hex(),
+        "state_root": proof.header.state_root.hex(),
+        "size_bytes": len(raw),
+        "proof": raw.hex(),
+    }
+
+
+async def _question(context: Context, of: ProofOf) -> Question:
+    if of.supply is not None:
+        return Question(Subject.SUPPLY, b"", of.supply.encode())
+    if of.outpoint is None:
+        return Question(Subject.ADDRESS, of.lock or b"", b"")
+    txid, index = of.outpoint
+    lock = of.lock if of.lock is not None else await context.api.lock_of_output(OutPoint(txid, index))
+    return Question(Subject.OUTPUT, lock, txid + index.to_bytes(4, "big"))
 
 
 @method("qbft_getPendingVotes", "list of {subject, voter, add, expires}")

@@ -1,0 +1,71 @@
+"""Makes proofs that stand alone (`ledger/proof.py`) from a node's committed chain.
+
+Promise: header, certificate, way from the genesis and state are of one block, the tip at this moment. Reads
+only, and belongs to the thread that owns the chain.
+"""
+
+from __future__ import annotations
+
+from drexnode.finalizer import Finalizer
+from ledger.genesis import genesis_validators
+from ledger.proof import PROOF_VERSION, Proof, Question, Subject
+from ledger.state import OUTPUT, SUPPLY, StateReader, read_output
+from ledger.state_proof import StateProof
+from ledger.state_prover import prove_address, prove_entry, prove_output
+from ledger.state_tree import StateTree
+from ledger.transaction import OutPoint, decode_transaction
+from ledger.votes import validators_value
+from primitives.errors import DrexError, InvariantViolation
+from storage.snapshot_writer import trust_path_to
+
+
+def prove(chain: Finalizer, question: Question) -> Proof:
+    """Answer a question as of the tip.
+
+    Raises `DrexError`: PROOF_NO_BLOCK, PROOF_TOO_LARGE, SNAPSHOT_NO_PATH; `StorageFailure`."""
+    head = chain.head
+    if head.certificate is None:
+        message = "nothing is proven before block 1: the genesis has no certificate"
+        raise DrexError("PROOF_NO_BLOCK", message)
+    if chain.tree.root != head.header.state_root:
+        raise InvariantViolation("STATE_ROOT_MISMATCH", f"the tree is not that of block {head.height}")
+    return Proof(
+        PROOF_VERSION,
+        chain.chain_id,
+        question,
+        head.header,
+        head.certificate,
+        validators_value(genesis_validators(chain.genesis)),
+        trust_path_to(chain.store.state.view, head.header),
+        state_proof(chain.tree, chain.state, question),
+    )
+
+
+def state_proof(tree: StateTree, state: StateReader, question: Question) -> StateProof:
+    """The part of a proof that the state root vouches for. Raises `DecodeError` (PROOF_TOO_LARGE)."""
+    name = question.name
+    match question.subject:
+        case Subject.OUTPUT:
+            return prove_output(tree, state, name[:32], int.from_bytes(name[32:], "big"), question.lock)
+        case Subject.ADDRESS:
+            return prove_address(tree, state, question.lock)
+        case Subject.SUPPLY:
+            return prove_entry(tree, state, SUPPLY + name)
+
+
+def lock_of_output(chain: Finalizer, outpoint: OutPoint) -> bytes:
+    """The lock of an output, unspent or spent since: it says where in the tree the output would lie.
+
+    Raises `DrexError`: PROOF_NEEDS_ADDRESS when this node does not know the output, BLOCK_PRUNED."""
+    txid, index = outpoint.txid, outpoint.index
+    value = chain.state.get(OUTPUT + txid + index.to_bytes(4, "big"))
+    if value is not None:
+        return read_output(value).lock
+    locks = [output.lock for output in chain.genesis.outputs] if txid == chain.chain_id else []
+    located = chain.queries.transaction(txid)
+    if located is not None:
+        locks = [output.lock for output in decode_transaction(located.raw, chain.chain_id).body.outputs]
+    if index >= len(locks):
+        message = f"no output {txid.hex()}:{index} is known here: name the address it should lie at"
+        raise DrexError("PROOF_NEEDS_ADDRESS", message)
+    return locks[index]
