@@ -10,12 +10,20 @@ from typing import Protocol
 
 from consensus.inputs import Recovered
 from consensus.journal import VoteRecord, last_record
+from consensus.messages import round_change_sighash
 from drexnode.config import NodeConfig
 from ledger.payloads import ValidatorVote
 from ledger.transaction import decode_transaction
+from primitives.certificate import STEP_ROUND_CHANGE, vote_domain, vote_sighash
 from primitives.errors import DecodeError, DrexError
 from primitives.keys import PublicKey, Signature, SigningKey
-from storage.signing_state import Quarantine, RecoveredSigner, SigningState, open_signing_state
+from storage.signing_state import (
+    Quarantine,
+    RecoveredSigner,
+    SigningRefused,
+    SigningState,
+    open_signing_state,
+)
 
 
 class Signer(Protocol):
@@ -87,6 +95,15 @@ def without_replaced_set(found: Recovered, validators_hash: bytes) -> Recovered:
     return Recovered(tuple(kept), None, found.lock_wtxids)
 
 
+def payload_hash_of(record: VoteRecord, chain_id: bytes) -> bytes:
+    """The 32 bytes that the vote signs which a record describes."""
+    domain = vote_domain(chain_id, record.validators_hash)
+    if record.step == STEP_ROUND_CHANGE:
+        claim = None if record.lock is None else (record.lock.round, record.lock.block_id)
+        return round_change_sighash(domain, record.height, record.round, claim)
+    return vote_sighash(domain, record.step, record.height, record.round, record.block_id)
+
+
 class LocalSigner:
     """The key in this process."""
 
@@ -127,6 +144,11 @@ class LocalSigner:
         return Recovered(recovery.records, recovery.watermark, lock_wtxids)
 
     def sign(self, record: VoteRecord) -> Signature:
+        """See `Signer`. The hash is the one of the vote that the record describes, or SIGN_MISMATCH: the
+        position that is remembered is the one that is signed."""
+        if record.payload_hash != payload_hash_of(record, self._state.chain_id):
+            message = f"what is to be signed is not the vote of {record.position} that the record describes"
+            raise SigningRefused("SIGN_MISMATCH", message)
         self._state.record(record)
         return self._key.sign(record.payload_hash)
 

@@ -42,7 +42,7 @@ from storage.signing_state import SigningRefused
 
 UNREACHABLE = "SIGNER_UNREACHABLE"
 # What the signer refuses for this one vote; any other code means that it can't go on.
-_REFUSALS = frozenset({"SIGN_REGRESSION", "SIGN_QUARANTINED"})
+_REFUSALS = frozenset({"SIGN_REGRESSION", "SIGN_QUARANTINED", "SIGN_MISMATCH"})
 _log = get_logger("signer")
 
 

@@ -26,7 +26,8 @@ from storage.watermark import Watermark, WatermarkContents
 
 
 class SigningRefused(DrexError):
-    """A vote that must not be signed: SIGN_REGRESSION or SIGN_QUARANTINED. Nothing was written."""
+    """A vote that must not be signed. Codes SIGN_REGRESSION, SIGN_QUARANTINED, SIGN_MISMATCH; nothing was
+    written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from drexnode.evidence_store import EvidenceStore
 from drexnode.metrics import Metrics
 from drexnode.signer import LocalSigner
 from ledger.block import Block
+from primitives.certificate import vote_domain, vote_sighash
 from primitives.errors import StorageFailure
 from primitives.keys import SigningKey, verify
 from primitives.limits import DRIVER_DURABLE_QUEUE
@@ -35,8 +36,8 @@ CHAIN_ID = bytes(range(32))
 
 
 def vote(height: int, round: int = 0, step: int = 2) -> VoteRecord:
-    """A vote at a position; its hash follows from the position."""
-    digest = bytes([height, round, step]).ljust(32, b"\0")
+    """A vote for a block of zeros at a position."""
+    digest = vote_sighash(vote_domain(CHAIN_ID, bytes(32)), step, height, round, bytes(32))
     return VoteRecord(RECORD_VERSION, bytes(32), height, round, step, digest, bytes(32), None, b"")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec import structs
 
 from drexnode import signer_server
 from drexnode.signer import LocalSigner
@@ -22,7 +23,7 @@ from drexnode.signer_wire import MAX_FRAME_BYTES, SIGN, STATUS, SignerStatus
 from ledger.build import build_body
 from ledger.payloads import Kind, ValidatorVote, VoteOperation
 from ledger.transaction import Witness, make_transaction
-from primitives.certificate import STEP_COMMIT, STEP_PREPARE
+from primitives.certificate import STEP_COMMIT, STEP_PREPARE, STEP_ROUND_CHANGE
 from primitives.codec import decode
 from primitives.errors import DrexError, StorageFailure
 from primitives.keys import SigningKey, verify
@@ -104,6 +105,23 @@ def test_a_vote_is_signed_and_the_order_is_kept_across_the_socket(home: Home) ->
         signer.height_decided(run_of_votes()[-1].height)
         assert status(home).last == run_of_votes()[-1].position
         assert status(home).refused == 1
+        signer.close()
+
+
+@pytest.mark.parametrize("step", [STEP_ROUND_CHANGE, STEP_PREPARE, STEP_COMMIT])
+def test_a_hash_that_is_not_of_the_vote_described_is_not_signed_and_not_remembered(
+    home: Home, step: int
+) -> None:
+    with home.serving():
+        signer = home.remote()
+        signer.sign(vote(2, 0, STEP_COMMIT))
+        other_block = vote(2, 0, STEP_COMMIT, variant=1).payload_hash
+        for payload in (other_block, vote(1, 0, step).payload_hash, bytes(32)):
+            with pytest.raises(SigningRefused) as refused:
+                signer.sign(structs.replace(vote(3, 0, step), payload_hash=payload))
+            assert refused.value.code == "SIGN_MISMATCH"
+        assert status(home).last == (2, 0, STEP_COMMIT)
+        signer.sign(vote(3, 0, step))
         signer.close()
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from consensus.journal import VoteRecord
-from consensus.messages import PreparedCertificate
+from consensus.messages import PreparedCertificate, round_change_sighash
 from primitives.block import BlockHeader, block_id
-from primitives.certificate import STEP_COMMIT, STEP_PREPARE, STEP_PROPOSAL, STEP_ROUND_CHANGE
+from primitives.certificate import (
+    STEP_COMMIT,
+    STEP_PREPARE,
+    STEP_PROPOSAL,
+    STEP_ROUND_CHANGE,
+    vote_domain,
+    vote_sighash,
+)
 from primitives.hashing import tagged_hash
 
 CHAIN = bytes(range(32))
@@ -28,9 +35,18 @@ def lock(height: int, round: int = 0) -> PreparedCertificate:
 def vote(
     height: int, round: int, step: int, held: PreparedCertificate | None = None, variant: int = 0
 ) -> VoteRecord:
-    """A vote; another `variant` is another payload for the same step."""
-    payload = tagged_hash("drex/qbft", bytes((height, round, step, variant)))
-    target = None if step == STEP_ROUND_CHANGE else block_id(header(height))
+    """A vote; another `variant` is another payload for the same step (no vote that a signer would sign)."""
+    domain = vote_domain(CHAIN, VALIDATORS_HASH)
+    if step == STEP_ROUND_CHANGE:
+        target = None
+        payload = round_change_sighash(
+            domain, height, round, None if held is None else (held.round, held.block_id)
+        )
+    else:
+        target = block_id(header(height))
+        payload = vote_sighash(domain, step, height, round, target)
+    if variant:
+        payload = tagged_hash("drex/qbft", bytes((height, round, step, variant)))
     return VoteRecord(1, VALIDATORS_HASH, height, round, step, payload, target, held, b"")
 
 
