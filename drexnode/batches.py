@@ -80,5 +80,5 @@ class Rows:
             yield trio.lowlevel.checkpoint if before is None else before.wait
         finally:
             end.set()
-            if self._ends[peer] is end:
+            if self._ends.get(peer) is end:
                 del self._ends[peer]
