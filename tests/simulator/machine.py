@@ -82,7 +82,7 @@ class Machine:
         self.rejects = 0
         self._timers: dict[TimerKind, tuple[Timer, int]] = {}
         self._timer_count = 0
-        self._signer_free_at = 0
+        self.signer_free_at = 0  # ms: when its disk will have done what was given to it so far
         self._handlers: dict[type, Callable[[Any], None]] = {
             Broadcast: self._on_broadcast,
             Persist: self._on_persist,
@@ -113,7 +113,7 @@ class Machine:
             return
         self.life += 1
         self._timers.clear()
-        self._signer_free_at = 0
+        self.signer_free_at = 0
         recovery = self.recover_signer()
         if isinstance(recovery, Quarantine):
             self.core = QbftCore(self.config, quarantined=True)
@@ -229,9 +229,9 @@ class Machine:
     # --- signing
 
     def _on_persist(self, effect: Persist) -> None:
-        start = max(self.world.now, self._signer_free_at)
-        self._signer_free_at = start + 2 * self.faults.sync_ms
-        self._later(self._signer_free_at - self.world.now, self._sign, effect)
+        start = max(self.world.now, self.signer_free_at)
+        self.signer_free_at = start + 2 * self.faults.sync_ms
+        self._later(self.signer_free_at - self.world.now, self._sign, effect)
 
     def _sign(self, effect: Persist) -> None:
         record, disk, random = effect.record, self.disk, self.world.random.random

@@ -34,6 +34,11 @@ def test_seeded_schedules_break_no_promise(chunk: int) -> None:
     assert not tally.found, [f"make sim SEED={seed}: {name}: {text}" for seed, name, text in tally.found]
 
 
+@pytest.mark.parametrize("seed", [35728])  # a disk's backlog of slow votes outlasts the healing
+def test_a_schedule_that_was_found_once_stays_right(seed: int) -> None:
+    assert run_schedule(seed).rounds_after_healing <= 3
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_each_kind_of_schedule_is_safe_and_goes_on(kind: str) -> None:
     for seed in (1, 2, 3):
