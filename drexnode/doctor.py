@@ -58,6 +58,7 @@ def examine(config: NodeConfig, client: rpc.Client) -> list[Finding]:
     findings += _check_ports(config, info)
     findings += _check_peers(config, info)
     findings += _check_node(config, info)
+    findings += _check_protocol(client if info is not None else None)
     return findings
 
 
@@ -260,6 +261,23 @@ def _check_peers(config: NodeConfig, info: dict[str, Any] | None) -> Iterator[Fi
     what_to_do = None if verdict == "ok" else "check this machine's network and firewall"
     message = f"{sum(reached)} of {len(addresses)} configured peers take a connection{connected}"
     yield Finding("peers", verdict, message, what_to_do)
+
+
+def _check_protocol(client: rpc.Client | None) -> Iterator[Finding]:
+    """Whether this program has the rules of the block that a coming version begins with."""
+    if client is None:
+        return
+    try:
+        found = client.run(rpc.protocol())
+    except (rpc.NodeUnreachable, rpc.RpcRefused) as error:
+        yield Finding("protocol", "warning", f"{error.code}: {error.message}", "drexnode status")
+        return
+    known, wanted = found["supported"], found["next_version"]
+    if wanted is not None and wanted > known:
+        message = f"version {wanted} holds from block {found['next_height']} on; this program knows {known}"
+        yield Finding("protocol", "bad", message, "install a newer drexnode; drexnode upgrade status")
+    else:
+        yield Finding("protocol", "ok", f"version {found['version']} in force, up to {known} known")
 
 
 def _check_node(config: NodeConfig, info: dict[str, Any] | None) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import trio
 
 from consensus.evidence import ConflictProof
 from drexnode.metrics import Metrics
+from drexnode.protocol_guard import check_protocol
 from drexnode.slicing import breathe
 from drexnode.telemetry import get_logger
 from ledger.block import FinalizedBlock
@@ -120,8 +121,9 @@ class Finalizer:
         """Make `block` final: checked certificate, execution on top of the head. A second call for a height
         that is final already does nothing.
 
-        Raises `StorageFailure`: the write's outcome is unknown, stop and recover. Raises
-        `InvariantViolation` for a different block at a final height, or a block that is not the next."""
+        Raises `StorageFailure`: the write's outcome is unknown, stop and recover; or (`UpgradeNeeded`) the
+        block is final and the next one's rules are not in this program. Raises `InvariantViolation` for a
+        different block at a final height, or a block that is not the next."""
         async with self._one_at_a_time:
             if block.height <= self.head.height:
                 self._check_same(block)
@@ -168,6 +170,7 @@ class Finalizer:
             txs=block.header.tx_count,
             id=block.block.block_id.hex()[:16],
         )
+        check_protocol(self.state, block.height + 1)  # before anybody begins the next height
         for listener in self._listeners:
             listener(block, executed)
 

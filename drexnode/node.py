@@ -53,6 +53,7 @@ from drexnode.signer_remote import RemoteSigner
 from drexnode.stall import StallCauses
 from drexnode.sync import Synchroniser
 from drexnode.telemetry import get_logger
+from drexnode.upgrades import Upgrades
 from drexnode.validator_watch import ValidatorWatch
 from drexnode.verifier import Verifier, open_verifier
 from drexnode.vote_desk import VoteDesk
@@ -166,6 +167,7 @@ class Node:
             metrics,
             lambda: [peer.peer_id for peer in transport.peers()],
         )
+        self._upgrades = Upgrades(transport, finalizer, self._permits, config.node.name)
         self._recent = RecentBlocks()
         finalizer.on_final(self._recent.on_final)
         self._executor = Executor(finalizer, metrics)
@@ -247,6 +249,7 @@ class Node:
             causes=self._stall_causes(signer),
             votes=VoteDesk(signer, finalizer, self._admission.admit, self._is_seen),
             configured=frozenset(self._configured),
+            upgrades=self._upgrades,
         )
 
     def _stall_causes(self, signer: NodeSigner | None) -> StallCauses:
@@ -311,6 +314,7 @@ class Node:
         self._server.register(transport)
         self._overrides.register()
         self._exchange.register()
+        self._upgrades.register()
         self._heads.subscribe()
         self._intake.subscribe()
         await finish_override(self._finalizer, self._executor, self._candidates.find)
@@ -379,11 +383,13 @@ class Node:
                     self._heads.peer_connected(event.peer)
                     nursery.start_soon(self._overrides.ask, event.peer)
                     nursery.start_soon(self._exchange.offer, event.peer)
+                    nursery.start_soon(self._upgrades.ask, event.peer)
                     if self._driver is not None:
                         self._driver.peer_connected(event.peer)
                 else:
                     _log.info("peer.disconnected", peer=event.peer, reason=event.reason)
                     self._heads.peer_gone(event.peer)
+                    self._upgrades.forget(event.peer)
                     self._sync.peer_gone(event.peer)
 
     def _on_tip(self, peer: PeerId, height: int, lowest_height: int | None) -> None:

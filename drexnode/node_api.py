@@ -39,8 +39,10 @@ from drexnode.rpc.api import (
     SyncStatus,
     TransactionState,
 )
+from drexnode.rpc.upgrade_api import UpgradeStatus
 from drexnode.stall import StallCauses
 from drexnode.sync import Synchroniser
+from drexnode.upgrades import Upgrades
 from drexnode.validator_watch import ValidatorWatch
 from drexnode.vote_desk import VoteDesk
 from ledger.apply import reference_key
@@ -76,6 +78,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         causes: StallCauses | None = None,
         votes: VoteDesk | None = None,
         configured: frozenset[PeerId] = frozenset(),
+        upgrades: Upgrades | None = None,
     ) -> None:
         ChainApi.__init__(self, finalizer)
         MoneyApi.__init__(self, finalizer)
@@ -91,6 +94,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         metrics.block_period_seconds.set(finalizer.genesis.parameters.empty_block_period_ms / 1000)
         self._evidence = evidence
         self.maintenance = Maintenance(config, finalizer)
+        self._upgrades = upgrades or Upgrades(transport, finalizer, permits, config.node.name)
         self.peering = Peering(
             transport,
             permits,
@@ -217,6 +221,10 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
     def started(self) -> bool:
         """See `NodeApi`: this object is made once recovery is over."""
         return bool(self._transport.listen_addresses)
+
+    def upgrade(self) -> UpgradeStatus:
+        """See `NodeApi`."""
+        return self._upgrades.status()
 
     def not_ready(self) -> list[Reason]:
         """See `NodeApi`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from drexnode.config import NodeConfig
 from drexnode.finalizer import Finalizer, Head
 from drexnode.metrics import Metrics
+from drexnode.protocol_guard import check_protocol
 from drexnode.telemetry import get_logger
 from ledger.block import Block
 from ledger.genesis import chain_id_of, make_genesis_state
@@ -46,6 +47,7 @@ def open_chain(config: NodeConfig, document: GenesisDocument, metrics: Metrics) 
         if store.tip is None:
             begin_chain(store, tree, document)
         head = head_of(store, chain_id)
+        check_protocol(store.state, head.height + 1)
     except BaseException:
         store.close()
         raise

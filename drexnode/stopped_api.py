@@ -40,11 +40,14 @@ from drexnode.rpc.api import (
 from drexnode.rpc.errors import RpcError
 from drexnode.rpc.peering_api import PeeringApi
 from drexnode.rpc.registry import Context, find_method
+from drexnode.rpc.upgrade_api import UpgradeStatus
 from drexnode.stopped import StoppedChain
+from drexnode.version import PROTOCOL_VERSION
 from ledger.apply import reference_key
 from ledger.genesis import encode_genesis
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.payloads import VoteOperation
+from ledger.registry import get_protocol
 from ledger.transaction import decode_transaction
 from primitives.block import block_id
 from primitives.errors import DrexError
@@ -148,6 +151,20 @@ class StoppedNode(ChainApi, MoneyApi, LedgerApi):
     def started(self) -> bool:
         """False: see `NodeApi`."""
         return False
+
+    def upgrade(self) -> UpgradeStatus:
+        """What the stored state says; of other nodes nothing is known."""
+        head, record = self._finalizer.head, get_protocol(self._finalizer.state)
+        is_ahead = record.height > head.height
+        return UpgradeStatus(
+            height=head.height,
+            version=record.at(head.height),
+            next_version=record.next_version if is_ahead else None,
+            next_height=record.height if is_ahead else None,
+            supported=PROTOCOL_VERSION,
+            quorum=head.validators.quorum,
+            nodes=(),
+        )
 
     def not_ready(self) -> list[Reason]:
         """See `NodeApi`."""

@@ -44,6 +44,7 @@ METHOD_HEADERS = "headers"
 METHOD_PROPOSAL = "proposal"
 METHOD_OVERRIDES = "overrides"
 METHOD_EVIDENCE = "evidence"
+METHOD_PROGRAM = "program"
 
 WIRE_VERSION = 1
 
@@ -197,12 +198,23 @@ class EvidenceOffer(Record, frozen=True):
     ]
 
 
+class Program(Record, frozen=True):
+    """Request and response of `program`: the highest protocol version a node's program knows, the program's
+    own version, and the node's name. Claims for people's eyes.
+    """
+
+    protocol: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    version: Annotated[str, Meta(max_length=MAX_NODE_NAME_BYTES)]
+    name: Annotated[str, Meta(max_length=MAX_NODE_NAME_BYTES)]
+
+
 M = TypeVar("M", bound=Record)
 
 _MAX_BYTES: dict[type[Record], int] = {
     TransactionBatch: MAX_BATCH_BYTES,
     HeadAnnouncement: MAX_HEAD_BYTES,
     Status: MAX_STATUS_BYTES,
+    Program: MAX_STATUS_BYTES,
     BodiesRequest: MAX_REQUEST_BYTES,
     BlocksRequest: MAX_REQUEST_BYTES,
     HeadersRequest: MAX_REQUEST_BYTES,

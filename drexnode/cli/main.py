@@ -70,6 +70,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Setup": {
         "config": ("config", "Show and check the configuration."),
         "genesis": ("genesis", "Make, check and show a genesis document."),
+        "upgrade": ("upgrade", "Which nodes are ready for the next protocol version: status."),
         "render": ("render", "Files for systemd, compose or Kubernetes, made from a home."),
     },
     "Other": {

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from drexnode.rpc.ledger_api import LedgerReads
 from drexnode.rpc.peering_api import PeeringApi
+from drexnode.rpc.upgrade_api import UpgradeStatus
 from ledger.override import Override
 from ledger.payloads import VoteOperation
 from primitives.block import BlockHeader
@@ -355,6 +356,9 @@ class NodeApi(LedgerReads, Protocol):
     @property
     def peering(self) -> PeeringApi:
         """What an operator sees of peers, and asks of them."""
+
+    def upgrade(self) -> UpgradeStatus:
+        """Which protocol version holds and comes, and which registered nodes know it."""
 
     # --- transactions ---------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from drexnode.rpc.api import (
 )
 from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
 from drexnode.rpc.peering_api import PeeringApi
+from drexnode.rpc.upgrade_api import NodeProtocol, UpgradeStatus
 from ledger.assets import find_asset
 from ledger.block import Block
 from ledger.checks import check_stateless
@@ -52,8 +53,8 @@ from ledger.freezes import read_floor
 from ledger.genesis import chain_id_of, encode_genesis, ledger_parameters, make_genesis_state
 from ledger.override import Override
 from ledger.payloads import Kind, VoteOperation
-from ledger.registry import find_participant
 from ledger.proof import Proof, Question
+from ledger.registry import find_participant
 from ledger.slices import finish
 from ledger.state import ASSET, BALANCE, FREEZE, OUTPUT, PARTICIPANT, StateView, read_balance, read_output
 from ledger.state_tree import StateTree
@@ -379,7 +380,6 @@ class MemoryChain:
     async def frozen(self, lock: bytes) -> list[FreezeInfo]:
         return freeze_infos(item for item in self.state.items() if item[0].startswith(FREEZE + lock))
 
-    async def pending_votes(self) -> list[PendingVote]:
     async def prove(self, question: Question) -> Proof:
         certificate = self.blocks[-1][1]
         if certificate is None:
@@ -393,6 +393,7 @@ class MemoryChain:
             raise DrexError("PROOF_NEEDS_ADDRESS", "unknown")
         return read_output(value).lock
 
+    async def pending_votes(self) -> list[PendingVote]:
         return pending_votes(self.state)
 
     # --- network and node
@@ -422,6 +423,11 @@ class MemoryChain:
 
     def started(self) -> bool:
         return True
+
+    def upgrade(self) -> UpgradeStatus:
+        return UpgradeStatus(
+            self.tip().height, 1, 2, 10**6, 1, 3, (NodeProtocol("12D3", "n", "full", False, "1", 1),)
+        )
 
     def not_ready(self) -> list[Reason]:
         return self.reasons

@@ -10,6 +10,7 @@ from drexnode.rpc.methods import (
     peering,
     subscriptions,
     transactions,
+    upgrade,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "peering",
     "subscriptions",
     "transactions",
+    "upgrade",
 ]
