@@ -3,8 +3,8 @@
 Promises: the node never sees the seed; a signer that is gone, hung or restarted costs votes, never a wrong
 one: what was asked and not answered may be asked again, and the signer signs it again only with the same
 bytes. While it is gone the node says SIGNER_UNREACHABLE, follows the chain, and votes again when it is back.
-A signer that comes back with another key, an older memory or in quarantine stops the node: the engine's
-picture of what was signed would be false.
+A signer that comes back with another key, an older memory, votes of another node or in quarantine stops the
+node: the engine's picture of what was signed would be false.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class RemoteSigner:
         self._not_before = 0.0
         self._fault: DrexError | None = None
         self._signed: Position | None = None
-        self._left_quarantine = False
+        self._asked: VoteRecord | None = None  # the last vote that was sent, answered or not
+        self._owes_leave = False  # the end of a quarantine that the signer was not told yet
         self._hello: Hello | None = None
         deadline = time.monotonic() + patience_s
         while True:
@@ -128,7 +129,7 @@ class RemoteSigner:
 
     def sign(self, record: VoteRecord) -> Signature:
         """See `Signer`. `SigningRefused` with SIGNER_UNREACHABLE while there is no signer."""
-        signature = self._ask(SIGN, body=record.encode())
+        signature = self._ask(SIGN, body=record.encode(), vote=record)
         if len(signature) != SIGNATURE_BYTES:
             self._lose(DecodeError("the answer is no signature"))
         self._signed = record.position
@@ -141,10 +142,11 @@ class RemoteSigner:
 
     def leave_quarantine(self) -> None:
         """See `Signer`. Told to a signer that is gone as soon as it is back."""
-        self._left_quarantine = True
+        self._owes_leave = True
         self._in_quarantine = False
         with contextlib.suppress(SigningRefused):
             self._ask(LEAVE)
+            self._owes_leave = False
 
     def sign_ledger_vote(self, unsigned: bytes) -> Signature:
         """See `NodeSigner`. May be called beside the thread of the votes."""
@@ -162,9 +164,11 @@ class RemoteSigner:
             raise StorageFailure(UNREACHABLE, f"the signer at {self._path} never answered")
         return self._hello
 
-    def _ask(self, verb: int, height: int = 0, body: bytes = b"") -> bytes:
+    def _ask(self, verb: int, height: int = 0, body: bytes = b"", vote: VoteRecord | None = None) -> bytes:
         with self._turn:
             connection = self._connection or self._connect()
+            if vote is not None:
+                self._asked = vote
             try:
                 answer = connection.ask(verb, height, body)
             except (OSError, DecodeError) as error:
@@ -193,13 +197,12 @@ class RemoteSigner:
                 raise StorageFailure(answer.code, answer.message, path=str(self._path))
             if answer.code:
                 raise DrexError(answer.code, answer.message)
-            hello = decode(answer.body, Hello, max_bytes=len(answer.body))
+            self._accept(decode(answer.body, Hello, max_bytes=len(answer.body)), connection)
         except (OSError, DrexError) as error:
             if isinstance(error, StorageFailure):
                 self.close()
                 raise
             self._lose(error)
-        self._accept(hello, connection)
         if self._fault is not None:
             _log.warning("signer.back", path=str(self._path))
         self._fault = None
@@ -211,13 +214,31 @@ class RemoteSigner:
             return
         if (hello.chain_id, hello.public_key) != (first.chain_id, first.public_key):
             raise self._changed("SIGNER_FOREIGN", "holds another key or chain now")
-        last = None if hello.last is None else hello.last.position
-        if self._signed is not None and (last is None or last < self._signed) and not hello.in_quarantine:
-            raise self._changed("SIGNER_OLDER", "forgot votes that it has signed: its files were put back")
-        if hello.in_quarantine and self._left_quarantine:
-            connection.ask(LEAVE)
+        self._compare(hello)
+        if hello.in_quarantine and self._owes_leave:
+            if (answer := connection.ask(LEAVE)).code:
+                raise DrexError(answer.code, answer.message)
+            self._owes_leave = False
         elif hello.in_quarantine and not self._in_quarantine:
             raise self._changed("SIGNER_QUARANTINED", "no longer knows how far its key has signed")
+
+    def _compare(self, hello: Hello) -> None:
+        """What was signed is what this node asked for, no less and no more. More means that another node had
+        the signer meanwhile: it may have locked on a block that this one knows nothing of."""
+        last = hello.last
+        if hello.in_quarantine:
+            return
+        if self._signed is not None and (last is None or last.position < self._signed):
+            raise self._changed("SIGNER_OLDER", "forgot votes that it has signed: its files were put back")
+        is_floor = self._known.in_quarantine and self._signed is None  # where the quarantine has ended
+        if last is None or last.position == self._signed or is_floor:
+            return
+        asked = self._asked
+        if asked is None or (last.position, last.payload_hash) != (asked.position, asked.payload_hash):
+            raise self._changed(
+                "SIGNER_AHEAD", "signed votes that this node did not ask for: restart the node"
+            )
+        self._signed = last.position
 
     def _changed(self, code: str, what: str) -> StorageFailure:
         self.close()

@@ -6,14 +6,17 @@ import contextlib
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from msgspec import structs
 
+from consensus.journal import VoteRecord
 from drexnode import signer_server
 from drexnode.signer import LocalSigner
 from drexnode.signer_export import ExportRefused, open_export, seal_export
@@ -30,7 +33,7 @@ from primitives.keys import SigningKey, verify
 from storage.signing_move import SigningMemory
 from storage.signing_state import SigningRefused, open_signing_state
 from storage.watermark import create_watermark
-from tests.storage.votes import CHAIN, run_of_votes, vote
+from tests.storage.votes import CHAIN, lock, run_of_votes, vote
 
 SIGNER_KEY = SigningKey(bytes(range(100, 132)))
 
@@ -189,6 +192,71 @@ def test_a_signer_whose_files_were_put_back_stops_the_node(home: Home, tmp_path:
         with pytest.raises(StorageFailure) as stopped:
             signer.sign(vote(6, 0, STEP_PREPARE))
         assert stopped.value.code == "SIGNER_OLDER"
+
+
+def test_a_signer_that_another_node_used_meanwhile_stops_the_node(home: Home) -> None:
+    with home.serving():
+        signer = home.remote()
+        signer.sign(vote(2, 0, STEP_PREPARE))
+        signer.close()
+        other = RemoteSigner(home.path, CHAIN, patience_s=5.0)
+        other.sign(vote(2, 0, STEP_COMMIT, lock(2)))
+        other.close()
+        with pytest.raises(StorageFailure) as stopped:
+            again(signer, vote(2, 1, STEP_ROUND_CHANGE))  # it knows nothing of the lock
+        assert stopped.value.code == "SIGNER_AHEAD"
+        assert status(home).last == (2, 0, STEP_COMMIT)
+
+
+def again(signer: RemoteSigner, record: VoteRecord) -> None:
+    """Sign as soon as the signer has noticed that the node before is gone."""
+    for _ in range(100):
+        signer._not_before = 0.0
+        try:
+            signer.sign(record)
+        except SigningRefused:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the signer stays busy")
+
+
+def test_a_vote_whose_answer_was_lost_is_signed_when_it_is_asked_for_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SignerConnection.ask
+
+    def deaf(connection: SignerConnection, *arguments: Any) -> Any:
+        real(connection, *arguments)
+        raise OSError("the answer was lost")
+
+    with home.serving():
+        signer = home.remote()
+        monkeypatch.setattr(SignerConnection, "ask", deaf)
+        with pytest.raises(SigningRefused):
+            signer.sign(vote(2, 0, STEP_PREPARE))
+        monkeypatch.undo()
+        again(signer, vote(2, 0, STEP_PREPARE))
+        again(signer, vote(2, 0, STEP_COMMIT))
+        signer.close()
+
+
+def test_the_end_of_one_quarantine_is_not_that_of_the_next(home: Home) -> None:
+    def lose_memory() -> None:
+        for name in ("slot-0", "slot-1"):
+            (home.folder / "watermark" / name).write_bytes(b"lost")
+
+    lose_memory()
+    with home.serving():
+        signer = home.remote()
+        signer.leave_quarantine()
+        signer.sign(vote(5, 0, STEP_COMMIT))
+    lose_memory()
+    with home.serving():
+        signer.close()
+        with pytest.raises(StorageFailure) as stopped:
+            again(signer, vote(6, 0, STEP_PREPARE))
+        assert stopped.value.code == "SIGNER_QUARANTINED"
 
 
 def test_a_signer_that_forgot_how_far_it_signed_stops_the_node_and_then_serves_in_quarantine(
