@@ -55,10 +55,13 @@ def run_search(options: argparse.Namespace) -> int:
     first, state = options.from_seed, commit()
     minutes = options.minutes if options.minutes or options.schedules else 1.0
     print(f"from seed {first}  commit {state}")
-    started, shown = time.monotonic(), 0.0
+    started, shown, told = time.monotonic(), 0.0, 0
 
     def progress(tally: Tally) -> None:
-        nonlocal shown
+        nonlocal shown, told
+        for seed, name, text in tally.found[told : told + 20]:
+            print(f"\nVIOLATION  {name}: {text}\n  make sim SEED={seed}", file=sys.stderr, flush=True)
+        told = len(tally.found)
         if time.monotonic() - shown > (0.5 if sys.stderr.isatty() else 10):
             shown = time.monotonic()
             end = "" if sys.stderr.isatty() else "\n"
