@@ -12,6 +12,7 @@ import json
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from primitives.errors import DrexError
 from primitives.keys import PUBLIC_KEY_BYTES, SEED_BYTES, PublicKey, SigningKey
+from storage.files import sync_directory
 
 KEY_SUFFIX = ".key.json"
 KEYSTORE_VERSION = 1
@@ -33,16 +35,34 @@ class KeyFailure(DrexError):
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Make a file of mode 0600 that did not exist, durably. Raises `KeyFailure` KEY_EXISTS."""
+    """Make a file of mode 0600 that did not exist, whole and durably, its name included.
+
+    Raises `KeyFailure` KEY_EXISTS, `StorageFailure`."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _link_new(name, path)
     except FileExistsError:
         raise KeyFailure("KEY_EXISTS", f"{path} exists and is not overwritten", path=str(path)) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        Path(name).unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def _link_new(name: str, path: Path) -> None:
+    """Give a written file its name. Raises `FileExistsError` when there is one of that name."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, a stick that carries an export
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.rename(name, path)
 
 
 def read_secret(path: Path) -> bytes:

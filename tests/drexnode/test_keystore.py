@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -119,3 +120,23 @@ def test_a_plain_node_key_asks_for_no_passphrase(tmp_path: Path) -> None:
     config = NodeConfig(tmp_path, keys=KeysSection(validator="v.key"))
     assert validator_key(config, None, None).seed == SEED
     assert public_key_in(tmp_path / "v.key") == SigningKey(SEED).public_key
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_secret_is_there_whole_or_not_at_all_and_never_overwritten(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dark(*_: object) -> None:
+        raise PermissionError("dark")
+
+    if not links:
+        monkeypatch.setattr(os, "link", dark)
+    with monkeypatch.context() as cut:
+        cut.setattr(os, "fsync", dark)
+        with pytest.raises(PermissionError):
+            write_secret(tmp_path / "key", b"first")
+    assert list(tmp_path.iterdir()) == []
+    write_secret(tmp_path / "key", b"second")
+    assert code_of(write_secret, tmp_path / "key", b"third") == "KEY_EXISTS"
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"second"]
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
