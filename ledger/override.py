@@ -118,6 +118,12 @@ def encode_override(override: Override) -> bytes:
 def decode_override(data: bytes) -> Override:
     """Read an override, complete in itself but perhaps not signed by enough. Raises `DecodeError`."""
     override = decode(data, Override, max_bytes=MAX_OVERRIDE_BYTES)
+    check_shape(override)
+    return override
+
+
+def check_shape(override: Override) -> None:
+    """Refuse an override whose parts do not belong together, wherever it came from. Raises `DecodeError`."""
     check_header_shape(override.header)
     certificate = override.certificate
     if certificate is not None:
@@ -146,7 +152,6 @@ def decode_override(data: bytes) -> Override:
     for holds, message in rules:
         if not holds:
             raise DecodeError(message, code="OVERRIDE_MALFORMED")
-    return override
 
 
 def _proves(certificate: CommitCertificate | None, order: OverrideOrder) -> bool:
@@ -161,7 +166,12 @@ def _ascend(items: Sequence[bytes]) -> bool:
 
 def check_override(override: Override, document: GenesisDocument, chain_id: bytes, verify: Verify) -> None:
     """Check that the recovery condition of this chain's genesis has signed. Raises `OverrideRefused`:
-    OVERRIDE_FOREIGN, OVERRIDE_TOO_FEW (validators), OVERRIDE_BAD_SIGNATURE, OVERRIDE_NOT_AUTHORISED."""
+    OVERRIDE_MALFORMED, OVERRIDE_FOREIGN, OVERRIDE_TOO_FEW (validators), OVERRIDE_BAD_SIGNATURE,
+    OVERRIDE_NOT_AUTHORISED."""
+    try:
+        check_shape(override)  # it may have come inside another record
+    except DecodeError as error:
+        raise OverrideRefused("OVERRIDE_MALFORMED", error.message) from None
     order = override.order
     if order.chain_id != chain_id:
         message = f"it is for chain {order.chain_id.hex()}, this is {chain_id.hex()}"

@@ -124,6 +124,7 @@ def test_the_set_is_not_smaller_than_the_genesis_asks_for() -> None:
 def test_what_is_not_whole_does_not_decode(change) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DecodeError):
         decode_override(encode_override(change(DECIDED)))
+    assert refusal(change(DECIDED)) == "OVERRIDE_MALFORMED"  # nor is it followed from inside a backup
 
 
 def test_no_bytes_raise_anything_but_a_decode_error() -> None:
