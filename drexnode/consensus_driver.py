@@ -140,6 +140,8 @@ class ConsensusDriver:
         self._abandon_work()
         self._candidates.start_height(height)
         self._durable.put(HeightDecided(head.height))
+        if self._finalizer.upgrade_needed is not None:
+            return  # nothing is proposed or voted by rules that this program lacks
         self._phases.height_started()
         self.feed(
             inp.StartHeight(

@@ -29,13 +29,16 @@ class Executor:
     async def execute(self, block: Block) -> ExecutedBlock:
         """The execution of `block`, whose signatures are verified, on top of the head.
 
-        Raises `InvalidBlock`: it breaks a rule, or (BLOCK_SUPERSEDED) its height was decided meanwhile.
+        Raises `InvalidBlock`: it breaks a rule, or (BLOCK_SUPERSEDED) its height was decided meanwhile; and
+        `UpgradeNeeded`: its rules are not in this program.
         """
         async with self._one_at_a_time:
             known = self._executed.get(block.block_id)
             if known is not None:
                 return known
             finalizer, head = self._finalizer, self._finalizer.head
+            if finalizer.upgrade_needed is not None:
+                raise finalizer.upgrade_needed
             begin = trio.current_time()
             slices = execute_block(finalizer.state, finalizer.tree, finalizer.context(), block)
             executed = await breathe(slices, lambda: finalizer.head is head)

@@ -14,7 +14,7 @@ import trio
 
 from consensus.evidence import ConflictProof
 from drexnode.metrics import Metrics
-from drexnode.protocol_guard import check_protocol
+from drexnode.protocol_guard import UpgradeNeeded, check_protocol, find_upgrade_needed
 from drexnode.slicing import breathe
 from drexnode.telemetry import get_logger
 from ledger.block import FinalizedBlock
@@ -70,6 +70,7 @@ class Finalizer:
         self._ledger = ledger_parameters(genesis)
         self._metrics = metrics
         self._listeners: list[OnFinal] = []
+        self.upgrade_needed: UpgradeNeeded | None = None  # the next block's rules are not in this program
         self._decided_by: ValidatorSet | None = None  # the head; None until this run decided one
         self._one_at_a_time = trio.Lock()
         self._grown = trio.Event()
@@ -122,13 +123,14 @@ class Finalizer:
         that is final already does nothing.
 
         Raises `StorageFailure`: the write's outcome is unknown, stop and recover; or (`UpgradeNeeded`) the
-        block is final and the next one's rules are not in this program. Raises `InvariantViolation` for a
-        different block at a final height, or a block that is not the next."""
+        block's rules are not in this program. Raises `InvariantViolation` for a different block at a final
+        height, or a block that is not the next."""
         async with self._one_at_a_time:
             if block.height <= self.head.height:
                 self._check_same(block)
                 return
             self._check_override(block)
+            check_protocol(self.state, block.height)
             begin = trio.current_time()
             prepared = await breathe(self.store.prepare(block.block, executed.delta, executed.patch))
             if prepared is None:
@@ -170,7 +172,7 @@ class Finalizer:
             txs=block.header.tx_count,
             id=block.block.block_id.hex()[:16],
         )
-        check_protocol(self.state, block.height + 1)  # before anybody begins the next height
+        self.upgrade_needed = find_upgrade_needed(self.state, block.height + 1)
         for listener in self._listeners:
             listener(block, executed)
 

@@ -328,6 +328,7 @@ class Node:
             if self._driver is not None:
                 nursery.start_soon(self._driver.run, self._recovered())
             nursery.start_soon(self._exchange.run)
+            nursery.start_soon(self._upgrades.run)
             nursery.start_soon(self.api.run)
             nursery.start_soon(self.api.maintenance.run)
             nursery.start_soon(self._retention.run)

@@ -237,6 +237,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             message = f"at block {sync.height}, peers are at {sync.target_height}"
             data = {"height": sync.height, "target_height": sync.target_height}
             reasons.append(Reason("SYNCING", message, data))
+        if (needed := self._finalizer.upgrade_needed) is not None:
+            reasons.append(Reason(needed.code, needed.message, {"height": needed.data["height"]}))
         if (missing := self._override_missing()) is not None:
             reasons.append(Reason(missing.code, missing.message, missing.data))
         if self._causes is not None:

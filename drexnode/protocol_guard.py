@@ -20,6 +20,12 @@ class UpgradeNeeded(StorageFailure):
 
 def check_protocol(state: StateReader, height: int) -> None:
     """Raise `UpgradeNeeded` when the block at `height` follows a version that this program lacks."""
+    if (needed := find_upgrade_needed(state, height)) is not None:
+        raise needed
+
+
+def find_upgrade_needed(state: StateReader, height: int) -> UpgradeNeeded | None:
+    """Why this program can't go on to `height`, None when it can."""
     wanted = get_protocol(state).at(height)
     if wanted > version.PROTOCOL_VERSION:
         message = (
@@ -27,4 +33,5 @@ def check_protocol(state: StateReader, height: int) -> None:
             f"versions up to {version.PROTOCOL_VERSION}"
         )
         hint = "install a drexnode that knows it and start it on this home; nothing else is needed"
-        raise UpgradeNeeded("PROTOCOL_UNSUPPORTED", message, height=height, version=wanted, next=hint)
+        return UpgradeNeeded("PROTOCOL_UNSUPPORTED", message, height=height, version=wanted, next=hint)
+    return None

@@ -6,17 +6,22 @@ nothing. A peer that does not answer is shown as unknown.
 
 from __future__ import annotations
 
+import trio
+
 from drexnode import version
 from drexnode.finalizer import Finalizer
 from drexnode.permits import Permits
 from drexnode.rpc.upgrade_api import NodeProtocol, UpgradeStatus
 from drexnode.telemetry import get_logger
 from drexnode.wire import METHOD_PROGRAM, Program, decode_message, encode_message
+from ledger.block import FinalizedBlock
+from ledger.execute import ExecutedBlock
 from ledger.registry import get_protocol
 from p2p.transport import PeerId, RequestFailed, RequestRefused, Transport
 from primitives.errors import DecodeError
 from primitives.limits import MAX_STATUS_BYTES, STATUS_TIMEOUT_MS
 
+LINGER_S = 15.0
 _log = get_logger("upgrades")
 
 
@@ -29,6 +34,8 @@ class Upgrades:
         self._permits = permits
         self._own_name = own_name
         self._programs: dict[PeerId, Program] = {}
+        self._stopped = trio.Event()
+        finalizer.on_final(self._on_final)
 
     def register(self) -> None:
         """Answer peers."""
@@ -63,6 +70,21 @@ class Upgrades:
     def forget(self, peer: PeerId) -> None:
         """It is gone."""
         self._programs.pop(peer, None)
+
+    async def run(self) -> None:
+        """Once the next block's rules are not in this program: serve what is final for `LINGER_S`, so that
+        whoever is behind gets there too, then stop the node. Raises `UpgradeNeeded`.
+        """
+        await self._stopped.wait()
+        needed = self._finalizer.upgrade_needed
+        assert needed is not None
+        _log.error("upgrade.needed", reason=needed.message, stops_in_s=LINGER_S)
+        await trio.sleep(LINGER_S)
+        raise needed
+
+    def _on_final(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
+        if self._finalizer.upgrade_needed is not None:
+            self._stopped.set()
 
     def _keep(self, peer: PeerId, program: Program) -> None:
         if self._transport.is_connected(peer):

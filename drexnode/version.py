@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 
 VERSION = "0.1.0"
+PROTOCOL_VERSION = 1
+"""The highest protocol version whose rules this program has (docs/handbook.md, "Upgrade the network")."""
 
 
 def client_version() -> str:

@@ -40,7 +40,7 @@ def test_a_version_that_is_known_or_not_in_force_yet_stops_nothing(
         check_protocol(finalizer.state, 4)
 
 
-async def test_the_last_block_of_the_old_rules_is_durable_and_nobody_begins_the_next(
+async def test_the_last_block_of_the_old_rules_is_durable_and_the_next_is_refused(
     two_from_four: None, tmp_path: Path
 ) -> None:
     document = genesis_document(outputs=16)
@@ -51,7 +51,8 @@ async def test_the_last_block_of_the_old_rules_is_durable_and_nobody_begins_the_
         with pytest.raises(UpgradeNeeded):
             await chain.grow(10, 1)
         assert finalizer.head.height == 3
-        assert heard == [1, 2]
+        assert heard == [1, 2, 3]
+        assert finalizer.upgrade_needed is not None
     with open_finalizer(tmp_path, document) as finalizer:
         assert finalizer.head.height == 3
 
