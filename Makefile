@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run interop crash durability catch-up vectors check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run interop crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -113,6 +113,15 @@ catch-up: setup  ## Let an observer catch up 2,000 blocks from nothing
 vectors: setup  ## Write tests/vectors/*.json again and check them with the independent checker
 	@$(BIN)/python -m scripts.vectors
 	@$(BIN)/python tests/vectors/check_vectors.py
+
+docs: setup  ## Make the handbook as a site in build/site; a dead link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "docs: build/site/index.html"
+
+pictures: setup  ## Record the five-minute start and take the pictures of the documentation anew
+	@$(BIN)/python -m scripts.recording --dir build/recording
+	@$(BIN)/drexnode devnet up --demo --detach --dir build/pictures
+	@$(BIN)/python -m scripts.pictures --dir build/pictures; $(BIN)/drexnode devnet down --dir build/pictures
 
 check: setup  ## Format, lint, types, import contract
 	@$(BIN)/ruff format --check $(ROOMS)
