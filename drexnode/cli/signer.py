@@ -185,7 +185,7 @@ def export_state(
     The retirement is durable before the file is written; the same heir can be given the file again.
     """
     from drexnode.home import read_genesis
-    from drexnode.keystore import KeyFailure
+    from drexnode.keystore import KeyFailure, read_plain_key
     from drexnode.signer_export import seal_export, write_export
     from ledger.genesis import chain_id_of
     from p2p.identity import parse_peer_id, public_key_of
@@ -199,6 +199,8 @@ def export_state(
     if file.exists():
         raise KeyFailure("KEY_EXISTS", f"{file} exists and is not overwritten", path=str(file))
     config = load_config(home)
+    if heir_key == read_plain_key(config.peer_key_path).public_key:
+        raise click.UsageError("--heir: that is this home itself, which would never sign again")
     key = validator_key(config, passphrase_file, passphrase_fd)
     chain_id = chain_id_of(read_genesis(config.genesis_path))
     memory = retire_key(config.votes_path, config.watermark_path, chain_id, key.public_key, heir_key)
