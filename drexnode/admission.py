@@ -40,7 +40,7 @@ from primitives.errors import DecodeError, DrexError, InvalidTransaction
 from primitives.limits import (
     ADMIT_PART,
     ADMIT_SLICE,
-    DECODE_SLICE,
+    DECODE_PART,
     MAX_SIGNATURES,
     MAX_TRANSACTION_BYTES,
 )
@@ -133,7 +133,7 @@ class Admission:
 
     async def _read(self, batch: Batch, raws: Sequence[bytes]) -> None:
         """Decode, and answer what is known or misshapen."""
-        breaths = Breaths(list(enumerate(raws)), DECODE_SLICE)
+        breaths = Breaths(list(enumerate(raws)), DECODE_PART)
         while breaths:
             async with self._slice:
                 for place, raw in chain.from_iterable(breaths):
@@ -235,7 +235,7 @@ class Admission:
     async def verify_bodies(self, transactions: Sequence[Transaction]) -> None:
         """Check shape and signatures of those not yet checked. Raises `InvalidTransaction`, the first one."""
         unchecked = [transaction for transaction in transactions if transaction not in self._signatures]
-        breaths = Breaths(unchecked, DECODE_SLICE)
+        breaths = Breaths(unchecked, DECODE_PART)
         while breaths:
             async with self._slice:
                 for transaction in chain.from_iterable(breaths):

@@ -255,6 +255,7 @@ BODIES_BYTES = 32 * MIB
 VERIFIED_MARKS = 131_072  # wtxids whose signatures were verified
 MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
 DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
+DECODE_PART = 4  # decoded before the time of a breath is looked at: the largest take 1 ms each
 ADMIT_PART = 256  # transactions judged together: what is done for each of them in one slice is below 2 µs
 ADMIT_SLICE = 8  # transactions put into the pool between two turns of the event loop
 PLAIN_CHECKS_A_VIEW = 8192  # transfers looked up at one tip before what they found out is found out anew
