@@ -26,7 +26,7 @@ from ledger.supply import booked_changes, unspent_changes
 from ledger.transaction import Transaction
 from primitives.block import HEADER_VERSION, BlockHeader, block_id
 from primitives.errors import InvalidBlock, InvalidTransaction, InvariantViolation
-from primitives.limits import BUILDER_MISFITS, DELTA_KEYS_PER_SLICE, TRANSACTIONS_PER_SLICE
+from primitives.limits import BUILDER_MISFITS, DELTA_KEYS_PER_SLICE, ENTRIES_APPLIED_PER_SLICE
 from primitives.validators import ValidatorSet
 
 
@@ -83,14 +83,16 @@ def execute_block(
     header = block.header
     check_header(header, context.parent, context.validators)
     yield from check_transactions_in_slices(header, block.transactions, context.chain.limits)
-    view, at = StateView(state), context.at(header.timestamp_ms)
+    view, at, entries = StateView(state), context.at(header.timestamp_ms), 0
     for place, transaction in enumerate(block.transactions):
         try:
             apply_transaction(view, transaction, at)
         except InvalidTransaction as error:
             message = f"transaction {place} ({transaction.txid.hex()}): {error}"
             raise InvalidBlock("BLOCK_TRANSACTION", message, place=place, tx_code=error.code) from error
-        if place % TRANSACTIONS_PER_SLICE == TRANSACTIONS_PER_SLICE - 1:
+        entries += _entries_of(transaction)
+        if entries >= ENTRIES_APPLIED_PER_SLICE:
+            entries = 0
             yield
     next_validators, delta, patch = yield from _close(view, tree, context, header.proposer)
     if header.next_validators_hash != next_validators.hash:
@@ -114,8 +116,9 @@ def build_block(
     A refused candidate is left out and named; one that no longer fits is left out without a word. The
     source may end early (a deadline); the result needs no execution by its own proposer."""
     view, at = StateView(state), context.at(timestamp_ms)
-    room, chosen, refused, misfits = _Room(context.chain.limits), list[Transaction](), list[Refusal](), 0
-    for count, transaction in enumerate(candidates, 1):
+    room, chosen, refused = _Room(context.chain.limits), list[Transaction](), list[Refusal]()
+    misfits, entries = 0, 0
+    for transaction in candidates:
         if not room.holds(transaction):
             misfits += 1
             if misfits >= BUILDER_MISFITS or room.is_full():
@@ -130,7 +133,9 @@ def build_block(
         else:
             room.take(transaction)
             chosen.append(transaction)
-        if count % TRANSACTIONS_PER_SLICE == 0:
+        entries += _entries_of(transaction)
+        if entries >= ENTRIES_APPLIED_PER_SLICE:
+            entries = 0
             yield
     next_validators, delta, patch = yield from _close(view, tree, context, proposer)
     root = yield from tx_root_in_slices(chosen)
@@ -165,6 +170,12 @@ def check_candidate(
     for ancestor in ancestors:
         apply_transaction(view, ancestor, at)
     apply_transaction(view, transaction, at)
+
+
+def _entries_of(transaction: Transaction) -> int:
+    """What applying it weighs: a slice ends after so many, not after so many transactions."""
+    body = transaction.body
+    return 1 + len(body.inputs) + len(body.outputs)
 
 
 def _close(

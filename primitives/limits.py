@@ -203,7 +203,8 @@ FACTS_LOCKS = 16_384  # locks of all assets together: about 2 MB, and dropped wi
 
 # --- blocks on the wire and their execution
 MAX_ENCODED_BLOCK_BYTES = MAX_BLOCK_BYTES + KIB  # transactions, header and array heads
-TRANSACTIONS_PER_SLICE = 8  # decoded or applied between two breaths of the event loop
+TRANSACTIONS_PER_SLICE = 8  # decoded or indexed between two breaths of the event loop
+ENTRIES_APPLIED_PER_SLICE = 32  # transactions, inputs and outputs: eight usual transfers, or one large one
 EXPIRIES_PER_SLICE = 128  # remembered txids forgotten between two breaths
 MERKLE_LEAVES_PER_SLICE = 256  # a power of two: the parts of one Merkle tree
 DELTA_KEYS_PER_SLICE = 500  # changed entries gathered or summed between two breaths

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger import execute as execution
+from ledger.apply import apply_transaction
 from ledger.block import Block, tx_root
 from ledger.build import make_output
 from ledger.devnet import BANK_A_DVT
@@ -237,3 +240,24 @@ def test_two_processes_with_other_hash_seeds_agree() -> None:
         outputs.add(result.stdout)
     assert len(outputs) == 1
     assert len(outputs.pop().split()) == 2
+
+
+def test_a_slice_ends_after_so_many_entries_however_many_transactions_bring_them() -> None:
+    """Eight transactions may hold sixteen thousand outputs, which no event loop can wait for."""
+    chain = Chain()
+    coins = chain.unspent("alice", BANK_A_DVT)[:1]
+    wide = [make_output(BANK_A_DVT, 1, lock("alice"))] * 40
+    payments = []
+    for _ in range(4):
+        point, amount = coins.pop()
+        outputs = [make_output(BANK_A_DVT, amount - 40, lock("alice")), *wide]
+        payments.append(chain.sign(chain.body(Kind.TRANSFER, [point], outputs), "alice"))
+        coins.append((payments[-1].outpoint(0), amount - 40))
+    applied: list[int] = []
+    with mock.patch.object(execution, "apply_transaction", side_effect=apply_transaction) as apply:
+        slices = build_block(
+            chain.state, chain.tree, chain.context, chain.order()[0], chain.tip.timestamp_ms + 1, payments
+        )
+        for _ in slices:
+            applied.append(apply.call_count)
+    assert applied[:4] == [1, 2, 3, 4]
