@@ -1,4 +1,4 @@
-"""One configuration, from four sources: flag > `DREX_*` environment > `drexnode.toml` > default
+"""One configuration: flag > `DREX_*` environment > `drexnode.toml` > profile (`node.profile`) > default
 (docs/cli.md, "Configuration").
 
 Every key is declared once, as a field of a section below: its name, type, bounds, default and help. A file
@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
+from drexnode.profiles import PROFILES
 from primitives.errors import DrexError
 from primitives.limits import MIN_KEPT_BLOCKS
 
 CONFIG_FILE = "drexnode.toml"
 ROLES = ("validator", "full", "observer")
 Value = str | int | bool | tuple[str, ...]
-Origin = Literal["flag", "environment", "file", "default"]
+Origin = Literal["flag", "environment", "file", "profile", "default"]
 
 
 class ConfigError(DrexError):
@@ -41,6 +42,9 @@ class NodeSection:
     role: str = _key("full", "validator, full or observer.", one_of=ROLES)
     genesis: str = _key("genesis.json", "Genesis document (relative to the home).")
     data_dir: str = _key("data", "Chain, state and vote journal.")
+    profile: str = _key(
+        "balanced", "balanced, throughput or latency: defaults for other keys.", one_of=tuple(PROFILES)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class StorageSection:
 
     hot_set_bytes: int = _key(256 << 20, "RAM for the hot set of unspent outputs.", low=1 << 20, high=1 << 40)
     cache_bytes: int = _key(32 << 20, "LevelDB block cache.", low=1 << 20, high=1 << 38)
+    ram_lock: bool = _key(False, "Keep all of the node's pages in RAM (mlockall), or do not start.")
     retention: str = _key(
         "full", "archive: every block since genesis; full: every block it gets; pruned:N: the last N."
     )
@@ -397,6 +402,8 @@ def load_config(
         ("environment", read_environment(os.environ if environment is None else environment)),
         ("flag", flag_values),
     ]
+    chosen = [found["node.profile"] for _, found in sources if "node.profile" in found]
+    sources.insert(0, ("profile", dict(PROFILES[str(chosen[-1])]) if chosen else {}))
     for origin, found in sources:
         values.update(found)
         origins.update(dict.fromkeys(found, origin))

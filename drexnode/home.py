@@ -21,6 +21,7 @@ from drexnode.keystore import (
     write_encrypted_key,
     write_plain_key,
 )
+from drexnode.ram import check_ram
 from ledger.genesis import chain_id_of, genesis_validators
 from ledger.genesis_json import document_from_json, document_to_json
 from ledger.genesis_records import GenesisDocument
@@ -124,6 +125,7 @@ def check_home(config: NodeConfig) -> dict[str, object]:
 
     Raises `ConfigError` (GENESIS_*, HOME_*) or `KeyFailure`, each saying what to do.
     """
+    check_ram(config)
     document = read_genesis(config.genesis_path)
     facts: dict[str, object] = {
         "role": config.node.role,
