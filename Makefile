@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run interop crash durability catch-up vectors docs pictures check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,6 +96,12 @@ netns-run: setup  ## Ten nodes 40 ms apart under load, kills and partitions: mak
 interop: setup  ## A js-libp2p observer follows heads and verifies certificates (Node.js 20, npm)
 	@cd scripts/interop && npm ci --no-audit --no-fund --silent
 	@$(BIN)/python -m scripts.interop.run
+
+attacks: setup  ## Fourteen attacks on a validator under load: memory, processor, block interval
+	@$(BIN)/python -m tests.attacks.run
+
+soak: setup  ## Load with peers that come and go, slopes and a plot: make soak MINUTES=45
+	@$(BIN)/python -m tests.network.soak --minutes $(MINUTES) --out soak.svg
 
 crash: setup  ## Kill a network twenty times under load, a store a thousand times, flip 500 bits (long)
 	@$(BIN)/python -m tests.crash.network_kills --rounds 20 --transactions 45000

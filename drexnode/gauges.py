@@ -11,6 +11,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import trio.lowlevel
 from prometheus_client import Counter
 
 from drexnode.metrics import Metrics
@@ -45,6 +46,7 @@ class Gauges:
         """Read every source."""
         metrics = self._metrics
         metrics.clock_seconds.set(time.time())
+        metrics.tasks.set(trio.lowlevel.current_statistics().tasks_living)
         metrics.mempool_txs.set(len(self._pool))
         metrics.mempool_bytes.set(self._pool.size_bytes)
         metrics.sync_target_height.set(self._sync_target())

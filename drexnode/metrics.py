@@ -134,6 +134,7 @@ class Metrics:
 
     def _declare_process(self) -> None:
         self.clock_seconds = self._gauge("clock_seconds", "This node's wall clock at the scrape.")
+        self.tasks = self._gauge("tasks", "Tasks of the event loop that live.")
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "How late the event loop runs a timer.")
         self.rpc_request_seconds = self._histogram(
             "rpc_request_seconds", "Time to answer an RPC call; code 0 is success.", ("method", "code")
