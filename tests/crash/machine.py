@@ -151,13 +151,20 @@ def run_worker(
     failpoint: str = "",
     kill_after: float | None = None,
     write_buffer_bytes: int = 1 << 16,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Run `work` in a child; `kill -9` it after `kill_after` seconds, or let a fail point or the end come."""
+    """Run `work` in a child; `kill -9` it after `kill_after` seconds, or let a fail point or the end come.
+    `before` and `after` are called in the child, `after` also when `work` fails."""
 
     def body(promise: Callable[[Promise], None]) -> None:
         leveldb.DB_WRITE_BUFFER_BYTES = write_buffer_bytes  # type: ignore[attr-defined]
         failpoints.arm(failpoint)
-        work(home, blocks, promise)
+        before()
+        try:
+            work(home, blocks, promise)
+        finally:
+            after()
 
     return _fork(body, kill_after)
 

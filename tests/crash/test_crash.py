@@ -61,6 +61,13 @@ def test_a_power_cut_after_any_write_loses_nothing_and_nothing_is_promised_unsyn
     assert "40 crash images" in words
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the library needs a C compiler")
+def test_a_sync_that_fails_stops_the_node_and_loses_nothing() -> None:
+    words = run("tests.crash.failing_syncs", "--count", "30", "--seed", "16")
+    assert "30 syncs failed" in words
+    assert all(f"'{kind}'" in words for kind in ("LevelDB log", "vote journal", "watermark"))
+
+
 def test_a_fail_point_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="none of the fail points"):
         failpoints.arm("commit.befor_write")
