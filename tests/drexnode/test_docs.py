@@ -26,7 +26,7 @@ def test_the_handbook_builds_strictly_every_page_has_its_place_and_no_link_is_de
         "--strict",
         "--quiet",
         "--site-dir",
-        tmp_path / "site",
+        str(tmp_path / "site"),
     ]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr

@@ -32,12 +32,14 @@ from p2p.transport import (
     Offence,
     PeerId,
     PeerInfo,
+    ProbeStep,
     RequestCode,
     Topic,
     TrafficCounters,
     Validator,
     Verdict,
 )
+from primitives.errors import DecodeError
 from primitives.keys import SigningKey
 from tests.wholenode.world import World
 
@@ -142,6 +144,11 @@ class SimHost:
 
     def remove_persistent(self, peer: PeerId) -> None:
         self.persistent.discard(peer)
+
+    async def probe(self, address: str) -> list[ProbeStep]:
+        """Machines here meet by number: no address leads to one."""
+        await trio.lowlevel.checkpoint()
+        raise DecodeError(f"{address}: simulated machines have no addresses")
 
     def disconnect(self, peer: PeerId) -> None:
         self.cut(peer, DisconnectReason.REQUESTED)
