@@ -47,9 +47,9 @@ def command(home: Path, bundle: Path | None, as_json: bool) -> int:
     else:
         shown = [(item.verdict.upper(), item.check, item.message) for item in findings]
         show_table(("", "CHECK", "FOUND"), shown)
-        for item in findings:
-            if item.next is not None:
-                click.echo(f"next ({item.check}): {item.next}")
+        for check, following in dict.fromkeys((item.check, item.next) for item in findings):
+            if following is not None:
+                click.echo(f"next ({check}): {following}")
         if files is not None:
             note(f"{bundle}: {', '.join(files)}; look it through before you send it")
     return FAILURE if any(item.verdict == "bad" for item in findings) else OK
