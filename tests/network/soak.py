@@ -5,7 +5,8 @@
 Four validators, each a process; transfers at a steady rate go to two of them. A permitted full node connects
 to a third and leaves again, `connections` times in all, and as many strangers are refused. Every few seconds
 memory, descriptors, threads and tasks of each validator are read. The slope over the last two thirds is
-what counts: that of the validator with the churn, beside one without, which has the same chain and load.
+shown, of the validator with the churn beside one without, which has the same chain and load; and when the
+last connection has been over for a while, descriptors and tasks must be what they were before the first.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ LOADED = ["validator-1", "validator-2"]
 STAY_S = 0.2
 HANDSHAKE_S = 5.0
 MAX_MEMORY_SLOPE = 20e6  # bytes an hour more than the quiet validator's
-MAX_COUNT_SLOPE = 10.0  # descriptors or tasks an hour
+MAX_LEFT = 3  # descriptors or tasks more than before the churn, once requests under way have timed out
+SETTLE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,13 @@ def churn_target(net: Network) -> Target:
 
 def soak(
     net: Network, seconds: float, connections: int, rate: int, every_s: float
-) -> tuple[list[Sample], Churn]:
-    """Load, churn and samples for so long."""
+) -> tuple[list[Sample], tuple[Sample, Sample], Churn]:
+    """Load, churn and samples for so long; the pair is the churned validator before and after all of it."""
     churn = Churn(churn_target(net), connections, seconds)
     load = SteadyLoad(net, signed_transfers(net, round(rate * (seconds + 60))), rate, LOADED)
     samples: list[Sample] = []
     started = time.monotonic()
+    before = read(net, CHURNED, started)
     with load.running():
         churn.start()
         while time.monotonic() < started + seconds:
@@ -141,8 +144,10 @@ def soak(
             )
             time.sleep(every_s)
         churn.join()
+    time.sleep(SETTLE_S)
+    after = read(net, CHURNED, started)
     assert not load.refused, load.refused[0]
-    return samples, churn
+    return samples, (before, after), churn
 
 
 def slopes(samples: Sequence[Sample], name: str) -> dict[str, float]:
@@ -169,10 +174,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(machine, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="drexnode-soak-"))
     with network(folder / "net", full=0, observers=0) as net:
-        samples, churn = soak(net, given.minutes * 60, connections, given.rate, given.every)
+        samples, (before, after), churn = soak(net, given.minutes * 60, connections, given.rate, given.every)
     churned, quiet = slopes(samples, CHURNED), slopes(samples, QUIET)
     for what in churned:
         print(f"{what}: {churned[what]:+,.1f} an hour with churn, {quiet[what]:+,.1f} without")
+    left = {what: getattr(after, what) - getattr(before, what) for what in ("descriptors", "tasks")}
+    print(f"left {SETTLE_S:g} s after the last: {left['descriptors']:+} descriptors, {left['tasks']:+} tasks")
     print(f"{churn.made} connections came and went, {churn.refused} strangers refused, {churn.failed} failed")
     if given.out is not None:
         series = [
@@ -196,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = {"machine": machine, "samples": [asdict(sample) for sample in samples]}
         given.out.with_suffix(".json").write_text(json.dumps(rows) + "\n")
     grew = churned["resident_bytes"] - quiet["resident_bytes"] > MAX_MEMORY_SLOPE
-    leaks = any(churned[what] > MAX_COUNT_SLOPE for what in ("descriptors", "tasks"))
+    leaks = any(count > MAX_LEFT for count in left.values())
     if grew or leaks or churn.made < connections // 2:
         print(f"failed; logs are in {folder}")
         return 1
