@@ -116,6 +116,7 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "Clock against Prometheus", "s",
                 {"{{instance}}": f"drex_clock_seconds{{{I}}} - timestamp(drex_clock_seconds{{{I}}})"},
             ),
+            Panel("Tasks", "short", _gauge("tasks")),
             Panel("Hot set", "short", _gauge("hotset_entries")),
             Panel("RAM of the hot set", "bytes", _gauge("hotset_bytes")),
             Panel(
