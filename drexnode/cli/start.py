@@ -64,14 +64,14 @@ def command(
 def run(config: NodeConfig, passphrase_file: Path | None = None, passphrase_fd: int | None = None) -> int:
     """Check the home, unlock its key, set logs up, run the node; returns the exit code."""
     from drexnode.cli.secrets import validator_key
-    from drexnode.ram import lock_ram
     from drexnode.home import check_home
+    from drexnode.ram import lock_ram
     from drexnode.telemetry import get_logger, setup_logging
     from drexnode.tracing import tracing
 
+    check_home(config)
     if config.storage.ram_lock:
         lock_ram(config)
-    check_home(config)
     signs_here = config.node.role == "validator" and config.signer_socket is None
     key = validator_key(config, passphrase_file, passphrase_fd) if signs_here else None
     setup_logging(config.log.level, config.log.format, node=config.node.name)
