@@ -87,11 +87,14 @@ class EquivocatingProposer(Villain):
 
 
 class DoubleVoter(Villain):
-    """Prepares and commits whatever it hears of, in every round, to everybody."""
+    """Prepares and commits whatever it hears of, in every round, to everybody: once for each who tells it,
+    or two of them would answer each other without end."""
 
     def receive(self, source: int, data: bytes) -> None:
         message = read(data)
-        if isinstance(message, Prepare) and self.core is not None:
+        heard: set[tuple[int, bytes]] = self.__dict__.setdefault("heard", set())
+        if isinstance(message, Prepare) and self.core is not None and (source, data) not in heard:
+            heard.add((source, data))
             own = self.states[-1].validators.index_of(self.key)
             if own is not None and message.height == len(self.disk.chain):
                 for kind in (Prepare, Commit):
