@@ -218,7 +218,11 @@ class Stage:
         """A machine with another's keys, until the faults end."""
         assert twin.validator is not None
         self.oracle.twins.add(twin.validator.public_key)
-        self.oracle.expected_errors |= {"consensus.equivocation", "consensus.own_message_rejected"}
+        self.oracle.expected_errors |= {
+            "consensus.equivocation",
+            "consensus.own_message_rejected",
+            "evidence.learnt",
+        }
         self.twins.append(twin)
         self.boot(twin)
 
