@@ -63,6 +63,10 @@ class Node:
         else:
             next(self.tree.settle(), None)
 
+    def effect(self, patch: TreePatch) -> dict[bytes, bytes | None]:
+        """What a patch changes in the store: deleting a page that is not there is nothing."""
+        return {key: page for key, page in patch.page_writes() if self.pages.load(key) != page}
+
     def decide(self) -> None:
         """Two candidates for one height are made in turn; one is committed, the other given up."""
         chosen = self.changes()
@@ -76,7 +80,7 @@ class Node:
                 break
             self.disturb()
         again = finish(self.tree.apply_in_slices(chosen))
-        assert (patch.root, dict(patch.page_writes())) == (again.root, dict(again.page_writes()))
+        assert (patch.root, self.effect(patch)) == (again.root, self.effect(again))
         self.pages.write(patch)
         self.tree.commit(patch)
         for key, (_, value) in chosen.items():
