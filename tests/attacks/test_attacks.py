@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,13 @@ from tests.attacks.run import MAX_GROWTH_BYTES, attack, invited_seed
 from tests.attacks.villains import ATTACKS
 from tests.network.net import Network, network
 
-pytestmark = [pytest.mark.network, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "DREX_LONG_TESTS" not in os.environ, reason="minutes long: DREX_LONG_TESTS=1, or make attacks"
+    ),
+]
 SECONDS = 2.0
 
 
