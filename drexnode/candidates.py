@@ -41,6 +41,8 @@ from primitives.limits import (
 
 _log = get_logger("candidates")
 
+BLOCK_FROM_THE_PAST = "BLOCK_FROM_THE_PAST"
+
 
 class Candidates:
     """The blocks of the height being decided. One trio thread."""
@@ -196,7 +198,7 @@ class Candidates:
         if ahead > skew:
             return Verdict(ref, Outcome.LATER, "BLOCK_FROM_THE_FUTURE", ahead - skew)
         if ahead < -skew:
-            return Verdict(ref, Outcome.INVALID, "BLOCK_FROM_THE_PAST")
+            return Verdict(ref, Outcome.INVALID, BLOCK_FROM_THE_PAST)
         return None
 
     async def _obtain(

@@ -19,7 +19,7 @@ from consensus import effects as fx
 from consensus import inputs as inp
 from consensus.core import QbftCore
 from drexnode.block_builder import BlockBuilder
-from drexnode.candidates import Candidates
+from drexnode.candidates import BLOCK_FROM_THE_PAST, Candidates
 from drexnode.durable_work import DurableWork, HeightDecided, LeaveQuarantine
 from drexnode.evidence_store import EvidenceStore
 from drexnode.finalizer import Finalizer
@@ -264,6 +264,9 @@ class ConsensusDriver:
             self._push_pool(peer)
 
     def _reject(self, peer: PeerId, reason: str, detail: str) -> None:
+        if not peer and detail == BLOCK_FROM_THE_PAST:  # a slow disk or a restart let it grow too old
+            _log.warning("consensus.own_block_too_old", reason=reason)
+            return
         if not peer:  # what this node itself made
             _log.error("consensus.own_message_rejected", reason=reason, detail=detail)
             return
