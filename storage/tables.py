@@ -7,10 +7,13 @@ blocks) is checked whenever it is read. Layout: LevelDB's doc/table_format.md.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from storage.torn_tail import crc32c, mask_checksum
 
+_WRITTEN_LATELY_S = 1.0  # a table is written in one go: an unfinished one changes more often
+_LOOK_AGAIN_S = 0.05
 _FOOTER_BYTES = 48
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _TRAILER_BYTES = 5  # a byte for the compression, then the masked crc32c
@@ -21,14 +24,18 @@ def damaged_parts(folder: Path) -> list[str]:
     """A sentence for every table of a database whose forgiven parts are damaged.
 
     Best before the database is opened: a compaction may replace a damaged table by a sound one. Files that a
-    running database removes meanwhile are skipped."""
+    running database removes meanwhile are skipped, and one that it may be writing is looked at until it has
+    not changed for a while."""
     findings = []
     for path in sorted(folder.glob("*.ldb")):
         try:
-            data = path.read_bytes()
+            found = _look(path.read_bytes())
+            while found and time.time() - path.stat().st_mtime < _WRITTEN_LATELY_S:
+                time.sleep(_LOOK_AGAIN_S)
+                found = _look(path.read_bytes())
         except FileNotFoundError:
             continue
-        findings += [f"{path}: {what}" for what in _look(data)]
+        findings += [f"{path}: {what}" for what in found]
     return findings
 
 
