@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:26650"
 DEFAULT_DIR = Path("devnet")
+KEY_CHARS = 64  # a public key in hexadecimal
 
 
 def _given() -> dict[str, Any]:
@@ -100,3 +101,31 @@ def wallet_book() -> Any:
     if folder is not None:
         accounts |= WalletBook.load(folder / WALLETS_FILE).accounts
     return WalletBook(accounts) if accounts else None
+
+
+def validator_home(text: str) -> Path:
+    """A node's home: a node of the devnet, or a folder. Raises `CliError` WALLET_UNKNOWN."""
+    from drexnode.config import CONFIG_FILE
+
+    folder = devnet_folder()
+    homes = [Path(text)] if folder is None else [folder / text, Path(text)]
+    for home in homes:
+        if (home / CONFIG_FILE).is_file():
+            return home
+    message = f"{text[:90]!r} is neither a node of this devnet nor the home of one"
+    raise CliError("WALLET_UNKNOWN", message)
+
+
+def validator_public_key(text: str) -> bytes:
+    """A validator's public key: 64 hex characters, or the key of a node's home, encrypted or not.
+
+    Raises `CliError` WALLET_UNKNOWN, `KeyFailure`, `ConfigError`."""
+    from drexnode.config import load_config
+    from drexnode.keystore import public_key_in
+
+    if len(text) == KEY_CHARS:
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            pass
+    return public_key_in(load_config(validator_home(text)).validator_key_path)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from drexnode.cli.acting import acting, actor_of, with_asset, with_order
-from drexnode.cli.locate import devnet_folder
+from drexnode.cli.locate import validator_home, validator_public_key
 from drexnode.cli.options import ExampleCommand
-from drexnode.cli.output import CliError
-from drexnode.cli.tx_session import KEY_CHARS, Delivery, Session, sending
-from drexnode.config import CONFIG_FILE, load_config
+from drexnode.cli.tx_session import Delivery, Session, sending
+from drexnode.config import load_config
 from drexnode.keystore import read_plain_key
 from drexnode.wallet import Avoid
 from drexnode.wallet_accounts import Account
 from drexnode.wallet_draft import Draft
 from drexnode.wallet_orders import freeze_draft, move_draft, unfreeze_draft, vote_draft
 from ledger.payloads import VoteOperation
-from primitives.keys import SigningKey
 from primitives.units import format_amount, parse_amount
 
 VOTE_BLOCKS = 1_000
@@ -123,30 +119,10 @@ def move(
 def vote(operation: str, subject: str, by: str, blocks: int, how: Delivery) -> None:
     """Vote a validator in or out, or take a vote back. SUBJECT is a public key, or a devnet's node."""
     session = Session(how)
-    key = _validator_key(by)
-    public_key = _subject(subject)
+    key = read_plain_key(load_config(validator_home(by)).validator_key_path)
+    public_key = validator_public_key(subject)
     what = VoteOperation[operation.upper()]
     draft = vote_draft(session.wallet, key.public_key, public_key, what, blocks)
     voter = Account(by, session.wallet.address_of(key), key, key.public_key)
     facts = {"kind": "VALIDATOR_VOTE", "operation": operation, "subject": public_key.hex()}
     session.deliver(lambda avoid: draft, [voter], facts | {"voter": key.public_key.hex()})
-
-
-def _subject(text: str) -> bytes:
-    if len(text) == KEY_CHARS:
-        try:
-            return bytes.fromhex(text)
-        except ValueError:
-            pass
-    return _validator_key(text).public_key
-
-
-def _validator_key(text: str) -> SigningKey:
-    """The key of a validator's home. Raises `CliError` WALLET_UNKNOWN, `KeyFailure`, `ConfigError`."""
-    folder = devnet_folder()
-    homes = [Path(text)] if folder is None else [folder / text, Path(text)]
-    for home in homes:
-        if (home / CONFIG_FILE).is_file():
-            return read_plain_key(load_config(home).validator_key_path)
-    message = f"{text[:90]!r} is neither a node of this devnet nor the home of one"
-    raise CliError("WALLET_UNKNOWN", message)

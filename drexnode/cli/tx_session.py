@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from drexnode import client as rpc
-from drexnode.cli.locate import open_client, wallet_book
+from drexnode.cli.locate import KEY_CHARS, open_client, wallet_book
 from drexnode.cli.options import as_output, at_node
 from drexnode.cli.output import CliError, show_json, show_pairs
 from drexnode.cli.secrets import default_folder, passphrase, with_passphrase
@@ -31,7 +31,6 @@ from primitives.units import parse_amount
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT_S = 30.0
-KEY_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)

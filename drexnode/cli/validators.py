@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from drexnode import client as rpc
-from drexnode.cli.locate import client_of_home, devnet_folder, open_client
+from drexnode.cli.locate import client_of_home, open_client, validator_home, validator_public_key
 from drexnode.cli.options import ExampleCommand, ExampleGroup, as_output, at_node
-from drexnode.cli.output import CliError, note, show_json, show_pairs, show_table
-from drexnode.config import CONFIG_FILE, load_config
-from drexnode.keystore import public_key_in
+from drexnode.cli.output import note, show_json, show_pairs, show_table
+from drexnode.config import load_config
 
-KEY_CHARS = 64
 _BY = click.option(
     "--by", required=True, metavar="NODE|HOME", help="The validator that votes: its home; its node must run."
 )
@@ -56,7 +53,7 @@ def list_(as_json: bool) -> None:
 @as_output
 def propose(operation: str, subject: str, by: str, as_json: bool) -> None:
     """Let a validator's node vote SUBJECT, a public key or a devnet's node, in or out."""
-    key = _subject(subject)
+    key = validator_public_key(subject)
     with _node(by) as client:
         found = client.run(rpc.propose_validator_vote(key.hex(), operation == "add"))
     if found["warning"]:
@@ -73,7 +70,7 @@ def propose(operation: str, subject: str, by: str, as_json: bool) -> None:
 @as_output
 def discard(subject: str, by: str, as_json: bool) -> None:
     """Let a validator's node take its vote on SUBJECT back."""
-    key = _subject(subject)
+    key = validator_public_key(subject)
     with _node(by) as client:
         _show(client.run(rpc.discard_validator_vote(key.hex())), as_json)
 
@@ -85,25 +82,5 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         show_pairs([*found.items(), ("next", f"drexnode tx wait {found['txid']}")])
 
 
-def _home(text: str) -> Path:
-    """A home, or a node of the devnet. Raises `CliError` WALLET_UNKNOWN."""
-    folder = devnet_folder()
-    homes = [Path(text)] if folder is None else [folder / text, Path(text)]
-    for home in homes:
-        if (home / CONFIG_FILE).is_file():
-            return home
-    message = f"{text[:90]!r} is neither a node of this devnet nor the home of one"
-    raise CliError("WALLET_UNKNOWN", message)
-
-
 def _node(text: str) -> rpc.Client:
-    return client_of_home(load_config(_home(text)))
-
-
-def _subject(text: str) -> bytes:
-    if len(text) == KEY_CHARS:
-        try:
-            return bytes.fromhex(text)
-        except ValueError:
-            pass
-    return public_key_in(load_config(_home(text)).validator_key_path)
+    return client_of_home(load_config(validator_home(text)))
