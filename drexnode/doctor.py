@@ -24,6 +24,7 @@ from drexnode import client as rpc
 from drexnode.config import NodeConfig
 from drexnode.home import check_home
 from drexnode.keystore import is_encrypted
+from drexnode.ram import available_bytes, configured_bytes
 from p2p.addresses import Address, parse_address
 from primitives.errors import DrexError
 from primitives.limits import DISK_LOW_BYTES
@@ -174,10 +175,6 @@ def _free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _open_files_allowed() -> int | None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return None if hard == resource.RLIM_INFINITY else hard
@@ -192,8 +189,7 @@ def _check_limits(config: NodeConfig) -> Iterator[Finding]:
         yield Finding("open files", "bad", f"{shown} allowed, {wanted:,} wanted", hint)
     else:
         yield Finding("open files", "ok", f"{shown} allowed, {wanted:,} wanted")
-    memory = _memory_bytes()
-    held = config.storage.hot_set_bytes + config.storage.cache_bytes + config.pool.max_bytes
+    memory, held = available_bytes(), configured_bytes(config)
     text = f"{memory >> 20:,} MiB; hot set, cache and pool may take {held >> 20:,} MiB"
     if held * 2 > memory:
         yield Finding("memory", "warning", text, "lower storage.hot_set_bytes")

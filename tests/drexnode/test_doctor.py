@@ -88,7 +88,7 @@ def test_little_room_slow_syncs_few_descriptors_and_small_memory_are_found(
     monkeypatch.setattr(doctor, "_free_bytes", lambda path: 1 << 20)
     monkeypatch.setattr(doctor, "SLOW_SYNC_S", 0.0)
     monkeypatch.setattr(doctor, "_open_files_allowed", lambda: 256)
-    monkeypatch.setattr(doctor, "_memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(doctor, "available_bytes", lambda: 1 << 20)
     monkeypatch.setenv("DREX_STORAGE_FREE_FLOOR_BYTES", str(1 << 30))
     code, found = findings(home)
     assert code == output.FAILURE
