@@ -30,7 +30,7 @@ def damaged_parts(folder: Path) -> list[str]:
     for path in sorted(folder.glob("*.ldb")):
         try:
             found = _look(path.read_bytes())
-            while found and time.time() - path.stat().st_mtime < _WRITTEN_LATELY_S:
+            while found and 0 <= time.time() - path.stat().st_mtime < _WRITTEN_LATELY_S:
                 time.sleep(_LOOK_AGAIN_S)
                 found = _look(path.read_bytes())
         except FileNotFoundError:
