@@ -264,11 +264,11 @@ class ConsensusDriver:
             self._push_pool(peer)
 
     def _reject(self, peer: PeerId, reason: str, detail: str) -> None:
-        if not peer and detail == BLOCK_FROM_THE_PAST:  # a slow disk or a restart let it grow too old
-            _log.warning("consensus.own_block_too_old", reason=reason)
-            return
         if not peer:  # what this node itself made
-            _log.error("consensus.own_message_rejected", reason=reason, detail=detail)
+            if detail == BLOCK_FROM_THE_PAST:  # a slow disk or a restart let it grow too old: nobody's fault
+                _log.warning("consensus.own_block_too_old", reason=reason)
+            else:
+                _log.error("consensus.own_message_rejected", reason=reason, detail=detail)
             return
         _log.info("consensus.message_rejected", peer=peer, reason=reason, detail=detail)
         if reason not in HONEST_REASONS:

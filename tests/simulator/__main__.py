@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.simulator import mutants
 from tests.simulator.schedules import KINDS, RARE_KINDS, run_schedule
 from tests.simulator.search import (
+    Found,
     Tally,
     fork_of_too_many_twins,
     hunt_mutant,
@@ -50,6 +51,12 @@ def replay(seed: int, kind: str | None) -> int:
     return 0
 
 
+def how_to_replay(found: Found) -> str:
+    """What a search found, and the command that shows it again."""
+    seed, name, text = found
+    return f"VIOLATION  {name}: {text}\n  make sim SEED={seed}"
+
+
 def run_search(options: argparse.Namespace) -> int:
     """Many seeds; prints how to replay each violation, and a summary as JSON."""
     first, state = options.from_seed, commit()
@@ -59,8 +66,8 @@ def run_search(options: argparse.Namespace) -> int:
 
     def progress(tally: Tally) -> None:
         nonlocal shown, told
-        for seed, name, text in tally.found[told : told + 20]:
-            print(f"\nVIOLATION  {name}: {text}\n  make sim SEED={seed}", file=sys.stderr, flush=True)
+        for found in tally.found[told : told + 20]:
+            print("\n" + how_to_replay(found), file=sys.stderr, flush=True)
         told = len(tally.found)
         if time.monotonic() - shown > (0.5 if sys.stderr.isatty() else 10):
             shown = time.monotonic()
@@ -78,8 +85,8 @@ def run_search(options: argparse.Namespace) -> int:
     print(summary)
     if options.json is not None:
         options.json.write_text(summary + "\n")
-    for seed, name, text in total.found[:20]:
-        print(f"VIOLATION  {name}: {text}\n  make sim SEED={seed}")
+    for found in total.found[:20]:
+        print(how_to_replay(found))
     print(f"continue with --from-seed {following}")
     return 1 if total.found else 0
 
