@@ -23,7 +23,7 @@ from drexnode.metrics import Metrics
 from drexnode.outcomes import Outcomes, final_state, refused_state
 from drexnode.own_transactions import OwnTransactions
 from drexnode.pool_gate import PoolGate
-from drexnode.rpc.api import Submitted, TransactionState
+from drexnode.rpc.chain_values import Submitted, TransactionState
 from drexnode.signatures import Signatures
 from drexnode.slicing import Breaths, breathe, slices_of
 from drexnode.verifier import Verifier

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from drexnode.rpc.api import Submitted
+from drexnode.rpc.chain_values import Submitted
 from ledger.transaction import Transaction
 from p2p.transport import PeerId
 from primitives.errors import DrexError

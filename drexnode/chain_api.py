@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import trio
 
 from drexnode.finalizer import Finalizer
-from drexnode.rpc.api import StoredBlock, Tip
+from drexnode.rpc.chain_values import StoredBlock, Tip
 from drexnode.slicing import slices_of
 from ledger.override import Override
 from ledger.transaction import decode_transaction

@@ -15,7 +15,7 @@ import trio.lowlevel
 from prometheus_client import Counter
 
 from drexnode.metrics import Metrics
-from drexnode.rpc.api import PeerInfo
+from drexnode.rpc.node_values import PeerInfo
 from ledger.mempool import Mempool
 from p2p.transport import Transport
 from storage.chain_store import ChainStore

@@ -17,7 +17,7 @@ from drexnode.backups import backup_key
 from drexnode.config import NodeConfig
 from drexnode.finalizer import Finalizer
 from drexnode.retention import check_prune
-from drexnode.rpc.api import JobStatus
+from drexnode.rpc.maintenance_api import JobStatus
 from drexnode.telemetry import get_logger
 from primitives.errors import DrexError
 from primitives.keys import verify

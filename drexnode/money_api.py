@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import trio
 
 from drexnode.finalizer import Finalizer
-from drexnode.rpc.api import (
+from drexnode.rpc.money_values import (
     AssetInfo,
     Balance,
     Balances,

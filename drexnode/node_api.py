@@ -25,7 +25,8 @@ from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
 from drexnode.peering import Peering
 from drexnode.permits import Permits
-from drexnode.rpc.api import (
+from drexnode.rpc.chain_values import StoredTransaction, Submitted, TransactionState
+from drexnode.rpc.node_values import (
     CastVote,
     ConsensusStatus,
     EvidenceInfo,
@@ -34,10 +35,7 @@ from drexnode.rpc.api import (
     PoolStatus,
     Reason,
     Role,
-    StoredTransaction,
-    Submitted,
     SyncStatus,
-    TransactionState,
 )
 from drexnode.rpc.upgrade_api import UpgradeStatus
 from drexnode.stall import StallCauses

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from drexnode.rpc.api import TransactionState
+from drexnode.rpc.chain_values import TransactionState
 from ledger.block import FinalizedBlock
 from ledger.refusals import Rejection
 from primitives.block import block_id

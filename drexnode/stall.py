@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from drexnode.rpc.api import ConsensusStatus, Reason
+from drexnode.rpc.node_values import ConsensusStatus, Reason
 from drexnode.signer import NodeSigner
 
 NEXT = {

@@ -22,22 +22,20 @@ from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
 from drexnode.outcomes import final_state
 from drexnode.recovery import head_of
-from drexnode.rpc.api import (
+from drexnode.rpc.chain_values import StoredTransaction, Submitted, TransactionState
+from drexnode.rpc.errors import RpcError
+from drexnode.rpc.maintenance_api import MaintenanceApi
+from drexnode.rpc.node_values import (
     CastVote,
     ConsensusStatus,
     EvidenceInfo,
-    MaintenanceApi,
     NodeIdentity,
     PeerInfo,
     PoolStatus,
     Reason,
     Role,
-    StoredTransaction,
-    Submitted,
     SyncStatus,
-    TransactionState,
 )
-from drexnode.rpc.errors import RpcError
 from drexnode.rpc.peering_api import PeeringApi
 from drexnode.rpc.registry import Context, find_method
 from drexnode.rpc.upgrade_api import UpgradeStatus

@@ -18,7 +18,7 @@ from drexnode.metrics import Metrics
 from drexnode.override_exchange import OverrideExchange
 from drexnode.range_parts import FetchedBlock, FetchFailure, FetchRange
 from drexnode.range_sync import RangePlanner
-from drexnode.rpc.api import SyncStatus
+from drexnode.rpc.node_values import SyncStatus
 from drexnode.sync_pipeline import BlockPipeline, VerifyBodies
 from drexnode.sync_progress import SyncProgress
 from drexnode.telemetry import get_logger

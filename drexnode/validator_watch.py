@@ -11,7 +11,7 @@ from consensus.observation import Observation
 from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
 from drexnode.permits import Permits
-from drexnode.rpc.api import ConsensusStatus, ValidatorInfo
+from drexnode.rpc.node_values import ConsensusStatus, ValidatorInfo
 from ledger.block import FinalizedBlock
 from ledger.execute import ExecutedBlock
 from ledger.proposers import read_proposer_order, read_suspensions

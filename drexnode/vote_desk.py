@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from drexnode.finalizer import Finalizer
-from drexnode.rpc.api import CastVote, Submitted
+from drexnode.rpc.chain_values import Submitted
+from drexnode.rpc.node_values import CastVote
 from drexnode.signer import NodeSigner
 from ledger.build import assemble, build_body
 from ledger.payloads import Kind, ValidatorVote, VoteOperation

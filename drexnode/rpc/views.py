@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from drexnode.rpc.api import (
-    AssetInfo,
-    NodeIdentity,
-    ParticipantInfo,
-    StoredBlock,
-    StoredTransaction,
-    TransactionState,
-    UnspentOutput,
-)
+from drexnode.rpc.chain_values import StoredBlock, StoredTransaction, TransactionState
+from drexnode.rpc.money_values import AssetInfo, ParticipantInfo, UnspentOutput
+from drexnode.rpc.node_values import NodeIdentity
 from ledger.genesis import decode_genesis
 from ledger.genesis_json import document_to_json
 from ledger.locks import key_lock

@@ -12,7 +12,7 @@ import trio.testing
 
 from drexnode.admission import Admission
 from drexnode.finalizer import Finalizer
-from drexnode.rpc.api import Submitted
+from drexnode.rpc.chain_values import Submitted
 from drexnode.verifier import Check, Verifier
 from drexnode.wire import Role
 from ledger.genesis_records import GenesisDocument

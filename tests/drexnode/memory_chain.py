@@ -15,34 +15,32 @@ from drexnode.ledger_reads import freeze_infos, try_apply, try_read, wallet_info
 from drexnode.metrics import Metrics
 from drexnode.network_plan import NetworkPlan, plan_network
 from drexnode.proofs import state_proof
-from drexnode.rpc.api import (
+from drexnode.rpc.chain_values import StoredBlock, StoredTransaction, Submitted, Tip, TransactionState
+from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
+from drexnode.rpc.maintenance_api import MaintenanceApi
+from drexnode.rpc.money_values import (
     AssetInfo,
     Balance,
     Balances,
+    HistoryEntry,
+    HistoryPage,
+    ParticipantInfo,
+    Supply,
+    UnspentOutput,
+    UnspentPage,
+)
+from drexnode.rpc.node_values import (
     CastVote,
     ConsensusStatus,
     EvidenceInfo,
-    HistoryEntry,
-    HistoryPage,
-    MaintenanceApi,
     NodeIdentity,
-    ParticipantInfo,
     PeerInfo,
     PoolStatus,
     Reason,
     Role,
-    StoredBlock,
-    StoredTransaction,
-    Submitted,
-    Supply,
     SyncStatus,
-    Tip,
-    TransactionState,
-    UnspentOutput,
-    UnspentPage,
     ValidatorInfo,
 )
-from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
 from drexnode.rpc.peering_api import PeeringApi
 from drexnode.rpc.upgrade_api import NodeProtocol, UpgradeStatus
 from ledger.assets import find_asset

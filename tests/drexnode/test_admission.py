@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from drexnode.outcomes import Outcomes
-from drexnode.rpc.api import TransactionState
+from drexnode.rpc.chain_values import TransactionState
 from ledger.build import build_body, build_transaction, make_output
 from ledger.devnet import BANK_A_DVT
 from ledger.execute import Refusal

@@ -10,7 +10,7 @@ import trio.testing
 
 from drexnode.config import NodeConfig
 from drexnode.maintenance import Maintenance
-from drexnode.rpc.api import JobStatus
+from drexnode.rpc.maintenance_api import JobStatus
 from primitives.errors import DrexError
 from storage.snapshot_format import read_manifest
 from tests.drexnode.chain import Chain, genesis_document, open_finalizer

@@ -16,7 +16,8 @@ from drexnode.heads import HeadTracker
 from drexnode.node_api import LocalNode
 from drexnode.override_exchange import OverrideExchange
 from drexnode.permits import Permits
-from drexnode.rpc.api import NodeApi, SyncStatus
+from drexnode.rpc.api import NodeApi
+from drexnode.rpc.node_values import SyncStatus
 from drexnode.sync import Synchroniser
 from drexnode.validator_watch import ValidatorWatch
 from drexnode.verifier import Verifier

@@ -18,9 +18,9 @@ from drexnode import client as rpc
 from drexnode.config import RpcSection
 from drexnode.metrics import Metrics
 from drexnode.rpc import errors
-from drexnode.rpc.api import Reason
 from drexnode.rpc.dispatch import Dispatcher
 from drexnode.rpc.limits import RateLimiter
+from drexnode.rpc.node_values import Reason
 from drexnode.rpc.registry import METHODS, Context
 from ledger.build import build_body, build_transaction, make_output
 from ledger.payloads import Kind

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from drexnode.rpc.api import ConsensusStatus, Reason, ValidatorInfo
+from drexnode.rpc.node_values import ConsensusStatus, Reason, ValidatorInfo
 from drexnode.signer import NodeSigner
 from drexnode.stall import NEXT, StallCauses
 from primitives.errors import DrexError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from drexnode.rpc.api import CastVote
 from drexnode.rpc.errors import invalid_params, too_large
 from drexnode.rpc.methods.network import consensus_view
+from drexnode.rpc.node_values import CastVote
 from drexnode.rpc.params import Flag, Hash32, Height
 from drexnode.rpc.registry import Context, method
 from drexnode.stall import NEXT

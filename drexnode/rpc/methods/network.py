@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from drexnode.rpc.api import ConsensusStatus, NodeApi, PeerInfo
+from drexnode.rpc.api import NodeApi
 from drexnode.rpc.errors import invalid_params
+from drexnode.rpc.node_values import ConsensusStatus, PeerInfo
 from drexnode.rpc.params import ParamType
 from drexnode.rpc.registry import METHODS, Context, method, open_rpc
 from drexnode.telemetry import LEVELS, set_level

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from drexnode.rpc.api import Submitted, TransactionState
+from drexnode.rpc.chain_values import Submitted, TransactionState
 from drexnode.rpc.errors import from_drex, too_many_waiters
 from drexnode.rpc.params import Asset, Hash32, RawTransaction, RawTransactions, Reference, TimeoutMs
 from drexnode.rpc.registry import Context, method
