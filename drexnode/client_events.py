@@ -48,7 +48,7 @@ async def open_events(
     *,
     patience_s: float = PATIENCE_S,
 ) -> AsyncGenerator[trio.MemoryReceiveChannel[Event], None]:
-    """A channel of the events of a kind (blocks, transactions, address), from now on or after `cursor`.
+    """A channel of the events of a kind (docs/rpc.md, "Subscriptions"), from now on or after `cursor`.
 
     Raises `NodeUnreachable` NODE_UNREACHABLE, `RpcRefused` with the node's code.
     """

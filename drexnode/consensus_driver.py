@@ -62,6 +62,7 @@ class ConsensusDriver:
         has_work: Callable[[], bool],
         push_pool: Callable[[PeerId | None], None],
         request_sync: Callable[[int, PeerId], None],
+        on_phase: Callable[[int, int, str], None] = lambda height, round_, phase: None,
     ) -> None:
         self.core = core
         self._signer = signer
@@ -75,7 +76,7 @@ class ConsensusDriver:
         self._push_pool = push_pool
         self._request_sync = request_sync
         self._evidence = evidence
-        self._phases = PhaseClock(metrics)
+        self._phases = PhaseClock(metrics, on_phase=on_phase)
         self._timers = Timers(lambda timer: self.feed(inp.TimerExpired(timer)))
         self._durable = DurableWork(
             signer,
@@ -142,7 +143,7 @@ class ConsensusDriver:
         self._durable.put(HeightDecided(head.height))
         if self._finalizer.upgrade_needed is not None:
             return  # nothing is proposed or voted by rules that this program lacks
-        self._phases.height_started()
+        self._phases.height_started(height)
         self.feed(
             inp.StartHeight(
                 height, head.header, certificate, head.validators, order, self._has_work(), recovered

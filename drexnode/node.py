@@ -43,6 +43,7 @@ from drexnode.node_api import LocalNode
 from drexnode.override_exchange import OverrideExchange
 from drexnode.override_start import finish_override
 from drexnode.permits import Permits
+from drexnode.phase_clock import DECIDED
 from drexnode.recent_blocks import RecentBlocks
 from drexnode.recovery import disk_space, open_chain
 from drexnode.retention import Retention
@@ -302,6 +303,7 @@ class Node:
             has_work=lambda: self._admission.has_work,
             push_pool=self._push_pool,
             request_sync=self._sync.request_sync,
+            on_phase=self._tell_phase,
         )
         self._admission.on_executable = driver.work_available
         return driver
@@ -330,6 +332,7 @@ class Node:
             nursery.start_soon(self._exchange.run)
             nursery.start_soon(self._upgrades.run)
             nursery.start_soon(self.api.run)
+            nursery.start_soon(self.api.alerts.run)
             nursery.start_soon(self.api.maintenance.run)
             nursery.start_soon(self._retention.run)
             url = None if listener is None else await self._serve_rpc(nursery, listener)
@@ -348,6 +351,11 @@ class Node:
             partial(serve_rpc, self.api, rpc, self._metrics, cookie=cookie, listener=listener)
         )
         return url
+
+    def _tell_phase(self, height: int, round_: int, phase: str) -> None:
+        """For subscribers of consensus."""
+        event = {"height": height, "round": round_, "phase": phase, "at_ms": self._now_ms()}
+        self.api.consensus_log.add(event)
 
     def _recovered(self) -> Recovered | None:
         """What the engine must know of the votes before this start."""
@@ -410,6 +418,8 @@ class Node:
         self._dissemination.push(self._admission.pool.oldest(before_ms, PUSH_BYTES), peer)
 
     def _follow_registry(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
+        if self._driver is None:  # a follower sees of consensus what was decided
+            self._tell_phase(block.height, block.certificate.round, DECIDED)
         if self._permits.apply(executed.delta.changes, executed.next_validators):
             self._transport.set_permitted(self._permits.permitted())
             self._stay_connected()

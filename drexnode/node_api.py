@@ -14,7 +14,9 @@ import trio
 
 from consensus.evidence import Evidence
 from drexnode.admission import Admission
+from drexnode.alerts import Alerts
 from drexnode.chain_api import ChainApi
+from drexnode.clock import wall_clock_ms
 from drexnode.config import NodeConfig
 from drexnode.finalizer import Finalizer
 from drexnode.gauges import Gauges
@@ -24,21 +26,24 @@ from drexnode.maintenance import Maintenance
 from drexnode.metrics import Metrics
 from drexnode.money_api import MoneyApi
 from drexnode.peering import Peering
+from drexnode.pending import pending_page
 from drexnode.permits import Permits
 from drexnode.rpc.chain_values import StoredTransaction, Submitted, TransactionState
+from drexnode.rpc.events_api import EventLog
 from drexnode.rpc.node_values import (
     CastVote,
     ConsensusStatus,
     EvidenceInfo,
     NodeIdentity,
     PeerInfo,
+    PendingInfo,
     PoolStatus,
     Reason,
     Role,
     SyncStatus,
 )
 from drexnode.rpc.upgrade_api import UpgradeStatus
-from drexnode.stall import StallCauses
+from drexnode.stall import StallCauses, late_block
 from drexnode.sync import Synchroniser
 from drexnode.upgrades import Upgrades
 from drexnode.validator_watch import ValidatorWatch
@@ -111,6 +116,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             sync_target=lambda: sync.status().target_height,
         )
         admission.closed_because = self._why_closed
+        self.consensus_log = EventLog("consensus")
+        self.alerts = Alerts(causes=self._alarming, consensus=self.consensus, evidence=evidence)
         self._failure: DrexError | None = None
         self._halted = trio.Event()
 
@@ -216,6 +223,14 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         pool = self._admission.pool
         return PoolStatus(len(pool), pool.size_bytes, pool.limits.max_transactions, pool.limits.max_bytes)
 
+    def pending(self, after: tuple[int, bytes] | None, limit: int) -> list[PendingInfo]:
+        """See `NodeApi`."""
+        return pending_page(self._admission.pool, after, limit)
+
+    def events(self, kind: str) -> EventLog:
+        """See `NodeApi`."""
+        return self.alerts.log if kind == "alerts" else self.consensus_log
+
     def started(self) -> bool:
         """See `NodeApi`: this object is made once recovery is over."""
         return bool(self._transport.listen_addresses)
@@ -248,6 +263,15 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             data = {"reachable": consensus.reachable, "quorum": consensus.quorum}
             reasons.append(Reason("NO_QUORUM", message, data))
         return reasons
+
+    def _alarming(self) -> list[Reason]:
+        """Causes of a stall, and blocks that do not come though they should."""
+        late = late_block(
+            age_ms=wall_clock_ms() - self._finalizer.head.header.timestamp_ms,
+            period_ms=self._finalizer.genesis.parameters.empty_block_period_ms,
+            waiting=len(self._admission.pool),
+        )
+        return self.stall_causes() if late is None else [*self.stall_causes(), late]
 
     def metrics_text(self) -> bytes:
         """See `NodeApi`."""

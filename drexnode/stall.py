@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from drexnode.rpc.node_values import ConsensusStatus, Reason
 from drexnode.signer import NodeSigner
+from primitives.limits import ALERT_SILENT_PERIODS, ALERT_WAITING_MS
 
 NEXT = {
     "NO_QUORUM": "drexnode status names the missing validators: start them; lost for good: drexnode recover",
@@ -18,6 +19,11 @@ NEXT = {
     "QUARANTINE": "wait: it ends by itself two blocks after the highest tip seen; keep the node running",
     "DISK_LOW": "free space on the data directory's disk",
     "SYNCING": "wait until the node stands at its peers' tip",
+    "NO_BLOCK": "drexnode explain-stall",
+    "QUORUM_MARGIN_ZERO": "drexnode status names the missing validators: start them",
+    "ROUND_HIGH": "drexnode explain-stall",
+    "SIGNATURES_MISSED": "drexnode status; on the validator's machine: drexnode doctor",
+    "DOUBLE_SIGNING": "stop that validator; its key may be used twice: drexnode validators propose",
     "HALTED": "the node's log says why; restart it",
 }
 
@@ -70,3 +76,13 @@ class StallCauses:
             message = "the disk has so little room that this validator proposes nothing"
             found.append(Reason("DISK_LOW", message))
         return found
+
+
+def late_block(*, age_ms: int, period_ms: int, waiting: int) -> Reason | None:
+    """Whether the next block should have come by now: `age_ms` is the tip's, `period_ms` the longest time
+    between blocks while nothing waits (0: no empty blocks), `waiting` the transactions in the pool."""
+    limit_ms = ALERT_SILENT_PERIODS * period_ms if period_ms else ALERT_WAITING_MS
+    if age_ms <= limit_ms or not (period_ms or waiting):
+        return None
+    message = f"no block for {age_ms // 1000} s, {waiting} transactions wait"
+    return Reason("NO_BLOCK", message, {"age_ms": age_ms, "waiting": waiting})

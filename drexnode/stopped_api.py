@@ -24,6 +24,7 @@ from drexnode.outcomes import final_state
 from drexnode.recovery import head_of
 from drexnode.rpc.chain_values import StoredTransaction, Submitted, TransactionState
 from drexnode.rpc.errors import RpcError
+from drexnode.rpc.events_api import EventLog
 from drexnode.rpc.maintenance_api import MaintenanceApi
 from drexnode.rpc.node_values import (
     CastVote,
@@ -31,6 +32,7 @@ from drexnode.rpc.node_values import (
     EvidenceInfo,
     NodeIdentity,
     PeerInfo,
+    PendingInfo,
     PoolStatus,
     Reason,
     Role,
@@ -145,6 +147,14 @@ class StoppedNode(ChainApi, MoneyApi, LedgerApi):
     def pool(self) -> PoolStatus:
         """Empty: see `NodeApi`."""
         return PoolStatus(0, 0, 0, 0)
+
+    def pending(self, after: tuple[int, bytes] | None, limit: int) -> list[PendingInfo]:
+        """None: see `NodeApi`."""
+        return []
+
+    def events(self, kind: str) -> EventLog:
+        """None: see `NodeApi`."""
+        return EventLog(kind)
 
     def started(self) -> bool:
         """False: see `NodeApi`."""

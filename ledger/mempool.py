@@ -142,6 +142,10 @@ class Mempool:
                 report.refused.append(self.refusals.add(transaction, *problem, now_ms))
         return report
 
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, the oldest first. The pool must not change meanwhile."""
+        yield from self._entries.values()
+
     def oldest(self, before_ms: int, max_bytes: int) -> list[Transaction]:
         """Entries added before `before_ms`, the oldest first, up to `max_bytes` together."""
         found: list[Transaction] = []

@@ -14,7 +14,7 @@ from drexnode.cli.options import ExampleCommand, as_output, at_node
 from drexnode.cli.output import OK, SCHEMA_VERSION
 from primitives.units import format_amount
 
-KINDS = ("blocks", "transactions")
+KINDS = ("blocks", "transactions", "consensus", "alerts")
 
 
 @click.command(
@@ -28,7 +28,7 @@ KINDS = ("blocks", "transactions")
 @at_node
 @as_output
 def command(what: str, after: str | None, count: int | None, as_json: bool) -> int:
-    """Follow WHAT: blocks, transactions, or a wallet (name or address). Ctrl-C ends it.
+    """Follow WHAT: blocks, transactions, consensus, alerts, or a wallet (name or address). Ctrl-C ends it.
 
     With -o json each event is one line with the cursor to go on after it. A lost connection is made again for
     a minute, and nothing is missed.
@@ -73,14 +73,22 @@ async def _print(
 
 def _line(kind: str, event: dict[str, Any], decimals: dict[str, int]) -> str:
     if kind == "blocks":
-        when = datetime.datetime.fromtimestamp(event["timestamp_ms"] / 1000, datetime.UTC)
         signers = len(event["certificate"]["seals"]) if event["certificate"] else 0
         return (
-            f"{when:%H:%M:%S}  block {event['height']}  {event['block_id'][:16]}…  "
+            f"{_clock(event['timestamp_ms'])}  block {event['height']}  {event['block_id'][:16]}…  "
             f"{len(event['transactions'])} transactions, round {event['round']}, {signers} seals"
         )
+    if kind == "consensus":
+        return f"{_clock(event['at_ms'])}  block {event['height']}  round {event['round']}  {event['phase']}"
+    if kind == "alerts":
+        hint = f"; {event['next']}" if event["next"] and event["state"] == "raised" else ""
+        return f"{_clock(event['at_ms'])}  {event['state']}  {event['code']}  {event['message']}{hint}"
     paid = ", ".join(_output(item, decimals.get(item["asset"], 0)) for item in event["outputs"])
     return f"block {event['height']}  {event['kind']}  {event['txid'][:16]}…  {paid or '-'}"
+
+
+def _clock(at_ms: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC):%H:%M:%S}"
 
 
 def _output(item: dict[str, Any], decimals: int) -> str:

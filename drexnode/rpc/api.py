@@ -1,11 +1,9 @@
 """What the RPC needs from a node, and nothing else (docs/rpc.md).
 
 The RPC layer never touches a store, the pool or the engine: it reads and submits through `NodeApi`. Values
-that
-cross are frozen; amounts are integers of the asset's smallest unit; ids and keys are bytes; times are
-milliseconds.
-No method raises anything but `DrexError` (its code and data reach the caller as they are) for a refusal, and
-`StorageFailure`, which also stops the node.
+that cross are frozen; amounts are integers of the asset's smallest unit; ids and keys are bytes; times are
+milliseconds. No method raises anything but `DrexError` (its code and data reach the caller as they are) for a
+refusal, and `StorageFailure`, which also stops the node.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from drexnode.rpc.chain_values import StoredBlock, StoredTransaction, Submitted, Tip, TransactionState
+from drexnode.rpc.events_api import EventLog
 from drexnode.rpc.ledger_api import LedgerReads
 from drexnode.rpc.maintenance_api import MaintenanceApi
 from drexnode.rpc.money_values import AssetInfo, Balances, HistoryPage, ParticipantInfo, Supply, UnspentPage
@@ -23,6 +22,7 @@ from drexnode.rpc.node_values import (
     EvidenceInfo,
     NodeIdentity,
     PeerInfo,
+    PendingInfo,
     PoolStatus,
     Reason,
     SyncStatus,
@@ -158,6 +158,13 @@ class NodeApi(LedgerReads, Protocol):
 
     def pool(self) -> PoolStatus:
         """The mempool's fill."""
+
+    def pending(self, after: tuple[int, bytes] | None, limit: int) -> list[PendingInfo]:
+        """Waiting transactions, the oldest first: those after (added_ms, txid) of an earlier answer. One that
+        left the pool meanwhile is no loss: what came in at its moment or later is listed."""
+
+    def events(self, kind: str) -> EventLog:
+        """What the node remembers of `consensus` or `alerts`."""
 
     def started(self) -> bool:
         """True once recovery is over and the node talks to peers (`/startupz`)."""

@@ -15,6 +15,7 @@ from primitives.errors import DecodeError
 from primitives.limits import MAX_HEIGHT
 
 OUTPOINT_BYTES = 36
+TXID_BYTES = 32
 MAX_CURSOR_BYTES = 128
 
 
@@ -32,6 +33,26 @@ def _read(text: str, kind: Any) -> Any:
     if not 0 <= height <= MAX_HEIGHT:
         raise invalid_params("this is no cursor of this method")
     return height, place
+
+
+def read_event_cursor(kind: str, text: str | None) -> tuple[int, int] | None:
+    """(epoch, number) of the event of a kind to go on after. Raises `RpcError` RPC_INVALID_PARAMS."""
+    if text is None:
+        return None
+    epoch, (of, number) = _read(text, tuple[int, tuple[str, int]])
+    if of != kind or not 0 <= number <= MAX_HEIGHT:
+        raise invalid_params("this is no cursor of this method")
+    return epoch, number
+
+
+def read_pool_cursor(text: str | None) -> tuple[int, bytes] | None:
+    """(added_ms, txid) of the entry to go on after. Raises `RpcError` RPC_INVALID_PARAMS."""
+    if text is None:
+        return None
+    added_ms, txid = _read(text, tuple[int, bytes])
+    if len(txid) != TXID_BYTES:
+        raise invalid_params("this is no cursor of this method")
+    return added_ms, txid
 
 
 def read_unspent_cursor(text: str | None) -> tuple[int | None, bytes | None]:

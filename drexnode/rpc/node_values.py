@@ -122,6 +122,20 @@ class PoolStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingInfo:
+    """One transaction that waits for a block. `kind` as `ledger.payloads.Kind` names it; `parents` are the
+    waiting ones that it builds on; `participant` is the ispb whose room in the pool it takes."""
+
+    txid: bytes
+    wtxid: bytes
+    kind: str
+    size_bytes: int
+    participant: str
+    added_ms: int
+    parents: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Why a node is not ready: a stable code such as NO_QUORUM, SYNCING, NO_PEERS, HALTED, QUARANTINE, and a
     sentence."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HASH_CHARS = 64
 MAX_CURSOR_CHARS = 256
+DEFAULT_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)

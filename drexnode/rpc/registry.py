@@ -23,8 +23,10 @@ from drexnode.rpc.params import ParamType
 class Connection(Protocol):
     """A WebSocket's side of subscriptions."""
 
-    def subscribe(self, kind: str, lock: bytes | None, after: tuple[int, int] | None) -> str:
-        """Start a subscription and return its id. Raises `RpcError` when there are too many."""
+    def subscribe(self, kind: str, lock: bytes | None, cursor: str | None) -> str:
+        """Start a subscription after a cursor, or from now, and return its id.
+
+        Raises `RpcError` (too many, or no cursor of this kind) and `DrexError` CURSOR_EXPIRED."""
 
     def unsubscribe(self, subscription: str) -> bool:
         """End a subscription; False when there is none of that id."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from drexnode.rpc.chain_values import StoredBlock, StoredTransaction, TransactionState
 from drexnode.rpc.money_values import AssetInfo, ParticipantInfo, UnspentOutput
-from drexnode.rpc.node_values import NodeIdentity
+from drexnode.rpc.node_values import NodeIdentity, PendingInfo
 from ledger.genesis import decode_genesis
 from ledger.genesis_json import document_to_json
 from ledger.locks import key_lock
@@ -132,6 +132,19 @@ def state_view(state: TransactionState) -> dict[str, Any]:
         "round": state.round,
         "code": state.code,
         "reason": state.reason,
+    }
+
+
+def pending_view(item: PendingInfo) -> dict[str, Any]:
+    """A transaction that waits for a block."""
+    return {
+        "txid": item.txid.hex(),
+        "wtxid": item.wtxid.hex(),
+        "kind": item.kind,
+        "size_bytes": item.size_bytes,
+        "participant": item.participant,
+        "added_ms": item.added_ms,
+        "parents": [parent.hex() for parent in item.parents],
     }
 
 

@@ -16,6 +16,7 @@ from drexnode.metrics import Metrics
 from drexnode.network_plan import NetworkPlan, plan_network
 from drexnode.proofs import state_proof
 from drexnode.rpc.chain_values import StoredBlock, StoredTransaction, Submitted, Tip, TransactionState
+from drexnode.rpc.events_api import EventLog
 from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
 from drexnode.rpc.maintenance_api import MaintenanceApi
 from drexnode.rpc.money_values import (
@@ -35,6 +36,7 @@ from drexnode.rpc.node_values import (
     EvidenceInfo,
     NodeIdentity,
     PeerInfo,
+    PendingInfo,
     PoolStatus,
     Reason,
     Role,
@@ -106,6 +108,8 @@ class MemoryChain:
         self.reasons: list[Reason] = []
         self.votes: list[tuple[bytes, VoteOperation]] = []
         self.halted: DrexError | None = None
+        self.waiting: list[PendingInfo] = []
+        self.logs = {kind: EventLog(kind) for kind in ("consensus", "alerts")}
         self.metrics = Metrics()
         self._moved = trio.Event()
         self._commit(start.delta.changes, start.patch)
@@ -418,6 +422,13 @@ class MemoryChain:
 
     def pool(self) -> PoolStatus:
         return PoolStatus(0, 0, 1000, 1 << 20)
+
+    def pending(self, after: tuple[int, bytes] | None, limit: int) -> list[PendingInfo]:
+        start = 0 if after is None else [item.txid for item in self.waiting].index(after[1]) + 1
+        return self.waiting[start : start + limit]
+
+    def events(self, kind: str) -> EventLog:
+        return self.logs[kind]
 
     def started(self) -> bool:
         return True

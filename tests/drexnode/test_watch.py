@@ -13,7 +13,7 @@ from drexnode.cli import main, output
 from drexnode.client import NodeUnreachable, RpcRefused
 from drexnode.client_events import Event, open_events
 from drexnode.rpc.cursor import write_cursor
-from drexnode.rpc.websocket import END_OF_BLOCK
+from drexnode.rpc.following import END_OF_BLOCK
 from tests.drexnode.homes import refused
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -12,6 +13,11 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 
 from drexnode.rpc import connections
 from drexnode.rpc import websocket as server
+from drexnode.rpc.cursor import write_cursor
+from drexnode.rpc.events_api import EventLog
+from drexnode.rpc.following import follow_log
+from primitives.errors import DrexError
+from primitives.limits import REMEMBERED_EVENTS
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving
 from tests.drexnode.test_rpc import address, payment
@@ -126,3 +132,69 @@ async def test_a_page_of_another_origin_gets_no_websocket() -> None:
     }
     async with serving(chain) as url, httpx.AsyncClient() as http:
         assert (await http.get(f"{url}/ws", headers=headers)).status_code == 403
+
+
+async def test_consensus_and_alerts_are_told_and_a_cursor_resumes_after_what_was_seen() -> None:
+    chain = MemoryChain()
+    async with serving(chain) as url:
+        chain.logs["consensus"].add({"height": 1, "round": 0, "phase": "waiting", "at_ms": 1})
+        async with open_websocket_url(ws_url(url)) as ws:
+            await ask(ws, "drex_subscribe", "consensus")
+            await ask(ws, "drex_subscribe", "alerts")
+            chain.logs["consensus"].add({"height": 1, "round": 0, "phase": "preparing", "at_ms": 2})
+            first = await event(ws)
+            assert first["result"]["phase"] == "preparing"
+            chain.logs["alerts"].add({"state": "raised", "code": "NO_QUORUM"})
+            alert = await event(ws)
+            assert (alert["subscription"], alert["result"]["code"]) == ("2", "NO_QUORUM")
+        chain.logs["consensus"].add({"height": 1, "round": 0, "phase": "committing", "at_ms": 3})
+        async with open_websocket_url(ws_url(url)) as ws:
+            await ask(ws, "drex_subscribe", "consensus", None, first["cursor"])
+            assert (await event(ws))["result"]["phase"] == "committing"
+
+
+async def test_a_cursor_of_another_kind_is_refused_and_one_of_another_start_has_expired() -> None:
+    chain = MemoryChain()
+    async with serving(chain) as url, open_websocket_url(ws_url(url)) as ws:
+        chain.logs["alerts"].add({"state": "raised", "code": "NO_QUORUM"})
+        log = chain.logs["alerts"]
+        mine = write_cursor(log.epoch, ["alerts", 1])
+        refused = await ask(ws, "drex_subscribe", "consensus", None, mine)
+        assert refused["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
+        refused = await ask(ws, "drex_subscribe", "blocks", None, mine)
+        assert refused["error"]["data"]["code"] == "RPC_INVALID_PARAMS"
+        earlier = write_cursor(log.epoch - 1, ["alerts", 1])
+        refused = await ask(ws, "drex_subscribe", "alerts", None, earlier)
+        assert refused["error"]["data"]["code"] == "CURSOR_EXPIRED"
+
+
+async def test_what_was_forgotten_is_refused_and_never_left_out() -> None:
+    log = EventLog("alerts", epoch=7)
+    for number in range(REMEMBERED_EVENTS + 2):
+        log.add({"number": number})
+    log.check(7, 2)
+    for number in (1, log.last + 1):
+        with pytest.raises(DrexError, match="CURSOR_EXPIRED"):
+            log.check(7, number)
+    assert [at for at, _ in await log.after(log.last - 2)] == [log.last - 1, log.last]
+    reader = follow_log(log, 2)
+    assert (await anext(reader))[1] == {"number": 2}
+    await reader.aclose()
+
+
+# trio_websocket leaves the socket of a connection that the other side closed to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+async def test_a_reader_that_falls_out_of_the_memory_is_closed_with_the_reason() -> None:
+    chain = MemoryChain()
+    log = chain.logs["consensus"]
+    log.add({"height": 1})
+    async with serving(chain) as url, open_websocket_url(ws_url(url)) as ws:
+        await ask(ws, "drex_subscribe", "consensus")
+        for number in range(REMEMBERED_EVENTS + 1):
+            log.add({"height": number})
+        with pytest.raises(ConnectionClosed) as closed, trio.fail_after(5):
+            await ws.get_message()
+        assert closed.value.reason.code == server.CLOSE_REFUSED
+        assert closed.value.reason.reason == "CURSOR_EXPIRED"
+    del ws, closed
+    gc.collect()

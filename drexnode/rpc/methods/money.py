@@ -6,13 +6,12 @@ from typing import Any
 
 from drexnode.rpc.cursor import read_history_cursor, read_unspent_cursor, write_cursor
 from drexnode.rpc.errors import REFUSED, RpcError
-from drexnode.rpc.params import Address, Asset, Cursor, Limit, MaybeAsset
+from drexnode.rpc.params import DEFAULT_ROWS, Address, Asset, Cursor, Limit, MaybeAsset
 from drexnode.rpc.registry import Context, method
 from drexnode.rpc.views import asset_view, participant_view, unspent_view
 from primitives.address import encode_address
 
 EXAMPLE_ADDRESS = "drexdev1…"
-DEFAULT_ROWS = 100
 
 
 @method("drex_getBalance", "per asset {total, frozen, free}", example=(EXAMPLE_ADDRESS,))

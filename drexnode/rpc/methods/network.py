@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from drexnode.rpc.api import NodeApi
+from drexnode.rpc.cursor import read_pool_cursor, write_cursor
 from drexnode.rpc.errors import invalid_params
 from drexnode.rpc.node_values import ConsensusStatus, PeerInfo
-from drexnode.rpc.params import ParamType
+from drexnode.rpc.params import DEFAULT_ROWS, Cursor, Limit, ParamType
 from drexnode.rpc.registry import METHODS, Context, method, open_rpc
+from drexnode.rpc.views import pending_view
 from drexnode.telemetry import LEVELS, set_level
 from drexnode.version import VERSION, client_version
 
@@ -69,6 +71,19 @@ def _identity(api: NodeApi) -> dict[str, Any]:
 async def txpool_status(context: Context) -> dict[str, int]:
     """How full the mempool is."""
     return dataclasses.asdict(context.api.pool())
+
+
+@method("txpool_content", "{transactions, cursor}", example=(None, 10))
+async def txpool_content(
+    context: Context, cursor: Cursor = None, limit: Limit = DEFAULT_ROWS
+) -> dict[str, Any]:
+    """Transactions that wait for a block at this node, the oldest first, page by page."""
+    found = context.api.pending(read_pool_cursor(cursor), limit)
+    last = found[-1] if len(found) == limit else None
+    return {
+        "transactions": [pending_view(item) for item in found],
+        "cursor": None if last is None else write_cursor(last.added_ms, last.txid),
+    }
 
 
 @method("drex_syncing", "false, or {height, target_height, …}")

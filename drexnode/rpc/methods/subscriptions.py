@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from drexnode.rpc.cursor import read_history_cursor
 from drexnode.rpc.errors import REFUSED, RpcError, invalid_params
 from drexnode.rpc.params import Address, Cursor, ParamType
 from drexnode.rpc.registry import Connection, Context, method
 
-KINDS = ("blocks", "transactions", "address")
+KINDS = ("blocks", "transactions", "address", "consensus", "alerts")
 
 
 def _kind(value: Any, _: Context) -> str:
@@ -28,11 +27,10 @@ MaybeAddress = Annotated[bytes | None, ParamType(_maybe_address, {"type": ["stri
 
 @method("drex_subscribe", "subscription id", example=("blocks",))
 async def subscribe(context: Context, kind: Kind, address: MaybeAddress = None, cursor: Cursor = None) -> str:
-    """Receive final blocks, transactions, or an address's transactions, from now or after a cursor."""
+    """Receive blocks, transactions, an address's ones, consensus or alerts, from now or after a cursor."""
     if (kind == "address") != (address is not None):
         raise invalid_params('an address is given with "address", and only with it')
-    _, after = read_history_cursor(cursor)
-    return _connection(context).subscribe(kind, address, after)
+    return _connection(context).subscribe(kind, address, cursor)
 
 
 @method("drex_unsubscribe", "true or false", example=("1",))
