@@ -6,9 +6,17 @@ unit, bytes are hex text as on the wire.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+Amount = Annotated[
+    int,
+    msgspec.Meta(
+        description="integer of the asset's smallest unit, as text",
+        extra_json_schema={"pattern": "^-?[0-9]+$"},
+    ),
+]
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -31,7 +39,7 @@ class Unspent(_Value, frozen=True):
     txid: str
     index: int
     asset: str
-    amount: int
+    amount: Amount
     address: str
     note: str = ""
     height: int | None = None
@@ -43,14 +51,15 @@ class UnspentPage(_Value, frozen=True):
     height: int
     outputs: tuple[Unspent, ...]
     cursor: str | None
+    address: str = ""
 
 
 class Balance(_Value, frozen=True):
     """Of one asset, in smallest units."""
 
-    total: int
-    frozen: int
-    free: int
+    total: Amount
+    frozen: Amount
+    free: Amount
 
 
 class Status(_Value, frozen=True):
@@ -80,9 +89,9 @@ class Supply(_Value, frozen=True):
 
     asset: str
     height: int
-    emitted: int
-    burned: int
-    circulating: int
+    emitted: Amount
+    burned: Amount
+    circulating: Amount
 
 
 class Asset(_Value, frozen=True):
@@ -92,10 +101,10 @@ class Asset(_Value, frozen=True):
     issuer: str
     decimals: int
     holders: str
-    min_value: int
+    min_value: Amount
     paused: bool = False
     burn_needs_issuer: bool = False
-    cap: int | None = None
+    cap: Amount | None = None
     order_authority: str = ""
     standing_consent: bool = False
     reserve_address: str | None = None
@@ -115,6 +124,7 @@ class HistoryPage(_Value, frozen=True):
     height: int
     entries: tuple[HistoryEntry, ...]
     cursor: str | None
+    address: str = ""
 
 
 class BalanceChange(_Value, frozen=True):
@@ -122,7 +132,7 @@ class BalanceChange(_Value, frozen=True):
 
     address: str
     asset: str
-    amount: int
+    amount: Amount
 
 
 class Simulation(_Value, frozen=True):
@@ -134,6 +144,7 @@ class Simulation(_Value, frozen=True):
     changes: tuple[BalanceChange, ...] = ()
     code: str | None = None
     message: str | None = None
+    data: dict[str, Any] | None = None
 
 
 class Atomicity(_Value, frozen=True):
@@ -167,4 +178,4 @@ class StandingFreeze(_Value, frozen=True):
     asset: str
     author: str
     order_id: str
-    amount: int
+    amount: Amount

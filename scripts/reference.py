@@ -22,6 +22,7 @@ from drexnode.cli.main import SECTIONS, root
 from drexnode.cli.options import ExampleCommand
 from drexnode.config import KEYS
 from drexnode.metrics import Metrics
+from drexnode.rpc.describe import REST_ROOT
 from drexnode.rpc.registry import METHODS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -80,8 +81,9 @@ def methods() -> str:
         params = ", ".join(item.name if item.required else f"[{item.name}]" for item in entry.params)
         notes = "; needs the admin credential" if entry.admin else ""
         summary = entry.summary.rstrip(".") + notes
-        rows.append((f"`{entry.name}`", params, entry.result, summary))
-    return _table(("method", "parameters", "result", "what"), rows)
+        rest = "" if entry.rest is None else f"`{entry.rest.verb} {REST_ROOT}{entry.rest.path}`"
+        rows.append((f"`{entry.name}`", params, entry.result, rest, summary))
+    return _table(("method", "parameters", "result", "REST", "what"), rows)
 
 
 def metrics() -> str:

@@ -1,4 +1,4 @@
-"""The HTTP application: `POST /`, probes, `/metrics`, `/ws`. Bodies are bounded while they are read.
+"""The HTTP application: `POST /`, REST, probes, `/metrics`, `/ws`. Bodies are bounded while they are read.
 
 A request that carries an Origin is a browser's: refused unless the origin is configured, so that a web page
 can't use a node on its visitor's machine. The admin credential is the content of a file only the node's user
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Awaitable, Callable
 
 import trio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -25,6 +27,7 @@ from drexnode.rpc.dispatch import Answer, Dispatcher, error_answer
 from drexnode.rpc.errors import HTTP_OK, REFUSED, RpcError, rate_limited, too_large
 from drexnode.rpc.limits import RateLimiter
 from drexnode.rpc.registry import METHODS, Connection, Context
+from drexnode.rpc.rest import no_such_path, rest_routes
 from drexnode.rpc.websocket import serve_websocket
 
 HTTP_NO_CONTENT = 204
@@ -51,7 +54,9 @@ class RpcApp:
                 Route("/startupz", self._startupz),
                 Route("/metrics", self._metrics),
                 WebSocketRoute("/ws", self._websocket),
-            ]
+                *rest_routes(self),
+            ],
+            exception_handlers={HTTPException: no_such_path},
         )
 
     def context(
@@ -93,16 +98,27 @@ class RpcApp:
         return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._cookie)
 
     async def _post(self, request: Request) -> Response:
+        return await self.exchange(request, self.dispatcher.dispatch, error_answer)
+
+    async def exchange(
+        self,
+        request: Request,
+        answer: Callable[[bytes, Context], Awaitable[Answer]],
+        refuse: Callable[[RpcError], Answer],
+    ) -> Response:
+        """One request: its origin, the body's size and the client's rate are checked before `answer`."""
         origin = request.headers.get("origin")
         if not self.origin_allowed(origin):
-            return _write(error_answer(origin_refused(origin)), None)
+            return _write(refuse(origin_refused(origin)), None)
         client = request.client.host if request.client else ""
         body = await self._read_body(request)
         if body is None:
-            return _write(
-                error_answer(too_large("bytes in the body", -1, self.config.max_body_bytes)), origin
-            )
-        return _write(await self.answer(body, request.headers.get("authorization"), client), origin)
+            refused = too_large("bytes in the body", -1, self.config.max_body_bytes)
+            return _write(refuse(refused), origin)
+        limited = self.rate_error(client)
+        if limited is not None:
+            return _write(refuse(limited), origin)
+        return _write(await answer(body, self.context(request.headers.get("authorization"), client)), origin)
 
     async def _read_body(self, request: Request) -> bytes | None:
         """The body, or None as soon as it passes its bound."""

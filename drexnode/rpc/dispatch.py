@@ -85,13 +85,11 @@ class Dispatcher:
                 responses.append(response)
         return Answer(_encoder.encode(responses) if responses else b"")
 
-    async def _call(self, request: Any, context: Context) -> tuple[dict[str, Any] | None, RpcError | None]:
-        """One call. No response for a notification, even when it fails."""
+    async def call(self, name: str, given: Any, context: Context) -> tuple[Any, RpcError | None]:
+        """Carry out one method with the parameters given: its result, or the refusal. Never raises."""
         started = time.perf_counter()
-        request_id = request.get("id") if isinstance(request, dict) else None
-        label, error, result = UNKNOWN_METHOD, None, None
+        label, result, error = UNKNOWN_METHOD, None, None
         try:
-            name, given = _check_request(request)
             entry = find_method(name)
             label = entry.name
             if entry.admin and not context.admin:
@@ -107,8 +105,25 @@ class Dispatcher:
         except Exception as failure:
             log.error("rpc.internal_error", method=label, error=repr(failure), exc_info=failure)
             error = internal_error()
+        self._count(label, error, started)
+        return result, error
+
+    def _count(self, label: str, error: RpcError | None, started: float) -> None:
         code = "0" if error is None else str(error.number)
         self._metrics.rpc_request_seconds.labels(label, code).observe(time.perf_counter() - started)
+
+    async def _call(self, request: Any, context: Context) -> tuple[dict[str, Any] | None, RpcError | None]:
+        """One call. No response for a notification, even when it fails."""
+        started = time.perf_counter()
+        request_id = request.get("id") if isinstance(request, dict) else None
+        error: RpcError | None
+        try:
+            name, given = _check_request(request)
+        except RpcError as refused:
+            self._count(UNKNOWN_METHOD, refused, started)
+            result, error = None, refused
+        else:
+            result, error = await self.call(name, given, context)
         if isinstance(request, dict) and "id" not in request and _is_call(request):
             return None, error
         if not _is_id(request_id):

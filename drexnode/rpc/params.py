@@ -34,6 +34,14 @@ class ParamType:
     read: Callable[[Any, Context], Any]
     schema: dict[str, Any]
 
+    @property
+    def text_schema(self) -> dict[str, Any]:
+        """The schema where the value is text in a path or a query: null is what is left out."""
+        kinds = self.schema.get("type")
+        if not isinstance(kinds, list):
+            return self.schema
+        return {**self.schema, "type": next(kind for kind in kinds if kind != "null")}
+
 
 def _text(value: Any, what: str, max_chars: int) -> str:
     if not isinstance(value, str) or len(value) > max_chars:

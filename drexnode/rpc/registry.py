@@ -64,14 +64,25 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """The same method by HTTP: verb and path below /v1, whose `{names}` are parameters."""
+
+    verb: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
-    """One method. `example` is a list of parameters that documentation shows."""
+    """One method. `answer` is the type of its result, of which schemas are made; `result` says it in words;
+    `rest` is None for what needs a WebSocket; `example` is a list of parameters that documentation shows."""
 
     name: str
     handler: Handler
     params: tuple[Param, ...]
     summary: str
     result: str
+    answer: Any
+    rest: Rest | None
     admin: bool
     sends: bool
     example: tuple[Any, ...]
@@ -109,9 +120,17 @@ METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, result: str, *, admin: bool = False, sends: bool = False, example: tuple[Any, ...] = ()
+    name: str,
+    result: str,
+    answer: Any,
+    *,
+    rest: str | None = None,
+    admin: bool = False,
+    sends: bool = False,
+    example: tuple[Any, ...] = (),
 ) -> Callable[[Handler], Handler]:
-    """Register a handler under `name`. Its docstring's first line is the summary."""
+    """Register a handler under `name`; `rest` is "VERB /path". Its docstring's first line is the summary."""
+    verb, _, path = (rest or "").partition(" ")
 
     def register(handler: Handler) -> Handler:
         hints = typing.get_type_hints(handler, include_extras=True)
@@ -121,7 +140,18 @@ def method(
             required = param.default is inspect.Parameter.empty
             params.append(Param(param.name, kind, required, None if required else param.default))
         summary = (inspect.getdoc(handler) or "").split("\n")[0]
-        METHODS[name] = Method(name, handler, tuple(params), summary, result, admin, sends, example)
+        METHODS[name] = Method(
+            name,
+            handler,
+            tuple(params),
+            summary,
+            result,
+            answer,
+            Rest(verb, path) if rest else None,
+            admin,
+            sends,
+            example,
+        )
         return handler
 
     return register
@@ -134,26 +164,3 @@ def find_method(name: str) -> Method:
         close = difflib.get_close_matches(name[:64], list(METHODS), n=1, cutoff=0.7)
         raise method_not_found(name, close[0] if close else None)
     return found
-
-
-def open_rpc(version: str) -> dict[str, Any]:
-    """The OpenRPC document of all methods."""
-    return {
-        "openrpc": "1.3.2",
-        "info": {"title": "drexnode", "version": version, "license": {"name": "Apache-2.0"}},
-        "methods": [
-            {
-                "name": entry.name,
-                "summary": entry.summary,
-                "paramStructure": "either",
-                "params": [
-                    {"name": param.name, "required": param.required, "schema": param.kind.schema}
-                    for param in entry.params
-                ],
-                "result": {"name": "result", "schema": {"description": entry.result}},
-                "x-admin": entry.admin,
-                "x-example": list(entry.example),
-            }
-            for entry in sorted(METHODS.values(), key=lambda item: item.name)
-        ],
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drexnode.rpc import answers
 from drexnode.rpc.errors import invalid_params, too_large
 from drexnode.rpc.methods.network import consensus_view
 from drexnode.rpc.node_values import CastVote
@@ -18,7 +19,12 @@ from ledger.payloads import VoteOperation
 NETWORK_CAUSES = frozenset({"NO_QUORUM", "CHANGING_ROUND"})
 
 
-@method("qbft_explainStall", "{stalled, code, reason, missing, causes, …}")
+@method(
+    "qbft_explainStall",
+    "{stalled, code, reason, missing, causes, …}",
+    answers.Stall,
+    rest="GET /consensus/stall",
+)
 async def explain_stall(context: Context) -> dict[str, Any]:
     """What keeps blocks from coming or this validator from voting: each cause with what to do."""
     status = context.api.consensus()
@@ -43,6 +49,8 @@ async def explain_stall(context: Context) -> dict[str, Any]:
 @method(
     "qbft_proposeValidatorVote",
     "{txid, voter, subject, add, expires, warning}",
+    answers.VoteCast,
+    rest="PUT /consensus/votes/{key}",
     admin=True,
     example=("ab" * 32, True),
 )
@@ -52,7 +60,14 @@ async def propose_validator_vote(context: Context, key: Hash32, add: Flag) -> di
     return {**_vote_view(cast, key), "add": add, "expires": cast.expires, "warning": cast.warning}
 
 
-@method("qbft_discardValidatorVote", "{txid, voter, subject}", admin=True, example=("ab" * 32,))
+@method(
+    "qbft_discardValidatorVote",
+    "{txid, voter, subject}",
+    answers.VoteTaken,
+    rest="DELETE /consensus/votes/{key}",
+    admin=True,
+    example=("ab" * 32,),
+)
 async def discard_validator_vote(context: Context, key: Hash32) -> dict[str, Any]:
     """Let this validator take its standing vote on a key back."""
     return _vote_view(await context.api.cast_vote(key, VoteOperation.WITHDRAW), key)
@@ -62,7 +77,12 @@ def _vote_view(cast: CastVote, subject: bytes) -> dict[str, Any]:
     return {"txid": cast.txid.hex(), "voter": cast.voter.hex(), "subject": subject.hex()}
 
 
-@method("qbft_getEvidence", "list of {validator, height, round, step, proof}")
+@method(
+    "qbft_getEvidence",
+    "list of {validator, height, round, step, proof}",
+    list[answers.EvidenceProof],
+    rest="GET /consensus/evidence",
+)
 async def evidence(context: Context) -> list[dict[str, Any]]:
     """Proofs that a validator signed two payloads for one step, as this node keeps them on disk."""
     steps = ("ROUND_CHANGE", "PROPOSAL", "PREPARE", "COMMIT")
@@ -78,7 +98,12 @@ async def evidence(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-@method("qbft_getOverrides", "list of {height, block_id, rests_on, epoch, validators, record}")
+@method(
+    "qbft_getOverrides",
+    "list of {height, block_id, rests_on, epoch, validators, record}",
+    list[answers.OverrideRecord],
+    rest="GET /consensus/overrides",
+)
 async def overrides(context: Context) -> list[dict[str, Any]]:
     """Recovery overrides of the validator set that this node follows: who checks certificates needs them."""
     return [
@@ -94,7 +119,7 @@ async def overrides(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-@method("qbft_getRequestTimeoutSeconds", "{base, cap}")
+@method("qbft_getRequestTimeoutSeconds", "{base, cap}", answers.Timeouts, rest="GET /consensus/timeouts")
 async def request_timeout(context: Context) -> dict[str, str]:
     """How long round 0 waits, and the longest a round waits, in seconds as text."""
     parameters = decode_genesis(context.api.identity.genesis).parameters
@@ -104,7 +129,13 @@ async def request_timeout(context: Context) -> dict[str, str]:
     }
 
 
-@method("qbft_getSignerMetrics", "list of {public_key, proposed, signed, …}", example=(1, "latest"))
+@method(
+    "qbft_getSignerMetrics",
+    "list of {public_key, proposed, signed, …}",
+    list[answers.SignerFigures],
+    rest="GET /consensus/signers",
+    example=(1, "latest"),
+)
 async def signer_metrics(context: Context, first: Height, last: Height) -> list[dict[str, Any]]:
     """For each validator: blocks proposed and sealed in a range of heights, and the last of each."""
     if last < first:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from drexnode import client_values
+from drexnode.rpc import answers
 from drexnode.rpc.errors import from_drex, invalid_params, too_large
 from drexnode.rpc.ledger_api import Simulated
 from drexnode.rpc.methods.money import EXAMPLE_ADDRESS
@@ -18,14 +20,26 @@ from primitives.codec import encode
 from primitives.limits import SIMULATED_TRANSACTIONS
 
 
-@method("drex_simulateTransaction", "{txid, height, valid, changes, code, …}", example=("92…",))
+@method(
+    "drex_simulateTransaction",
+    "{txid, height, valid, changes, code, …}",
+    client_values.Simulation,
+    rest="POST /simulations",
+    example=("92…",),
+)
 async def simulate_transaction(context: Context, transaction: RawTransaction) -> dict[str, Any]:
     """What a transaction would do in the next block, or the code by which it would be refused."""
     [answer] = await context.api.simulate([transaction], together=False)
     return _answer(context, answer)
 
 
-@method("drex_validateAtomicity", "{valid, height, transactions}", example=(["92…", "92…"],))
+@method(
+    "drex_validateAtomicity",
+    "{valid, height, transactions}",
+    client_values.Atomicity,
+    rest="POST /atomicity",
+    example=(["92…", "92…"],),
+)
 async def validate_atomicity(context: Context, transactions: RawTransactions) -> dict[str, Any]:
     """Whether transactions would all apply one after another: all of them, or the first one refused."""
     if not transactions:
@@ -62,7 +76,13 @@ def _answer(context: Context, item: Simulated) -> dict[str, Any]:
     return view
 
 
-@method("drex_getWallet", "{address, lock, participant, clients_of}", example=(EXAMPLE_ADDRESS,))
+@method(
+    "drex_getWallet",
+    "{address, lock, participant, clients_of}",
+    client_values.RegisteredWallet,
+    rest="GET /addresses/{address}",
+    example=(EXAMPLE_ADDRESS,),
+)
 async def get_wallet(context: Context, address: Address) -> dict[str, Any]:
     """What the registry says of an address: whose own lock it is, and which institutions enabled it."""
     found = await context.api.wallet(address)
@@ -83,7 +103,13 @@ async def get_wallet(context: Context, address: Address) -> dict[str, Any]:
     }
 
 
-@method("drex_getFrozen", "list of {asset, author, order_id, amount}", example=(EXAMPLE_ADDRESS,))
+@method(
+    "drex_getFrozen",
+    "list of {asset, author, order_id, amount}",
+    list[client_values.StandingFreeze],
+    rest="GET /addresses/{address}/freezes",
+    example=(EXAMPLE_ADDRESS,),
+)
 async def get_frozen(context: Context, address: Address) -> list[dict[str, Any]]:
     """The freezes that stand on an address: order ids in hex, amounts in smallest units as text."""
     return [
@@ -98,7 +124,11 @@ async def get_frozen(context: Context, address: Address) -> list[dict[str, Any]]
 
 
 @method(
-    "drex_getProof", "{height, block_id, state_root, size_bytes, proof (hex)}", example=({"supply": "BRL"},)
+    "drex_getProof",
+    "{height, block_id, state_root, size_bytes, proof (hex)}",
+    client_values.ProofAnswer,
+    rest="POST /proofs",
+    example=({"supply": "BRL"},),
 )
 async def get_proof(context: Context, of: ProofSubject) -> dict[str, Any]:
     """What the tip's state says of an output, an address or a supply, with all it takes to believe it."""
@@ -123,7 +153,12 @@ async def _question(context: Context, of: ProofOf) -> Question:
     return Question(Subject.OUTPUT, lock, txid + index.to_bytes(4, "big"))
 
 
-@method("qbft_getPendingVotes", "list of {subject, voter, add, expires}")
+@method(
+    "qbft_getPendingVotes",
+    "list of {subject, voter, add, expires}",
+    list[answers.StandingVote],
+    rest="GET /consensus/votes",
+)
 async def get_pending_votes(context: Context) -> list[dict[str, Any]]:
     """Validator votes that stand, and the height until which each counts."""
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
+from drexnode.rpc import answers_node
 from drexnode.rpc.errors import invalid_params
 from drexnode.rpc.params import Flag, ParamType
 from drexnode.rpc.registry import Context, method
@@ -25,6 +26,8 @@ FolderPath = Annotated[str, ParamType(_path, {"type": "string", "description": "
 @method(
     "admin_snapshot",
     "{kind, state, folder, what, done, total, height, code, reason}",
+    answers_node.Job,
+    rest="POST /admin/snapshot",
     admin=True,
     example=("/var/backups/state-1000",),
 )
@@ -36,6 +39,8 @@ async def snapshot(context: Context, folder: FolderPath) -> dict[str, Any]:
 @method(
     "admin_backup",
     "{kind, state, folder, what, done, total, height, code, reason}",
+    answers_node.Job,
+    rest="POST /admin/backup",
     admin=True,
     example=("/var/backups/node", False),
 )
@@ -56,6 +61,8 @@ Blocks = Annotated[int, ParamType(_blocks, {"type": "integer", "minimum": 1})]
 @method(
     "admin_prune",
     "{kind, state, folder, what, done, total, height, code, reason}",
+    answers_node.Job,
+    rest="POST /admin/prune",
     admin=True,
     example=(10_000,),
 )
@@ -64,7 +71,13 @@ async def prune(context: Context, kept_blocks: Blocks) -> dict[str, Any]:
     return dataclasses.asdict(context.api.maintenance.prune(kept_blocks))
 
 
-@method("admin_job", "{kind, state, folder, what, done, total, height, code, reason}", admin=True)
+@method(
+    "admin_job",
+    "{kind, state, folder, what, done, total, height, code, reason}",
+    answers_node.Job,
+    rest="GET /admin/job",
+    admin=True,
+)
 async def job(context: Context) -> dict[str, Any]:
     """How the last snapshot or backup stands: state is idle, running, done or failed."""
     return dataclasses.asdict(context.api.maintenance.status())

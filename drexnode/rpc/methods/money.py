@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from drexnode import client_values
+from drexnode.rpc import answers
 from drexnode.rpc.cursor import read_history_cursor, read_unspent_cursor, write_cursor
 from drexnode.rpc.errors import REFUSED, RpcError
 from drexnode.rpc.params import DEFAULT_ROWS, Address, Asset, Cursor, Limit, MaybeAsset
@@ -14,7 +16,13 @@ from primitives.address import encode_address
 EXAMPLE_ADDRESS = "drexdev1…"
 
 
-@method("drex_getBalance", "per asset {total, frozen, free}", example=(EXAMPLE_ADDRESS,))
+@method(
+    "drex_getBalance",
+    "per asset {total, frozen, free}",
+    dict[str, client_values.Balance],
+    rest="GET /addresses/{address}/balance",
+    example=(EXAMPLE_ADDRESS,),
+)
 async def get_balance(context: Context, address: Address) -> dict[str, Any]:
     """What an address holds: an object of asset names, amounts in smallest units as text."""
     found = await context.api.balances(address)
@@ -32,7 +40,13 @@ def _text(context: Context, lock: bytes) -> str:
     return encode_address(context.api.identity.address_prefix, lock)
 
 
-@method("drex_getUTXOsForAddress", "{height, address, outputs, cursor}", example=(EXAMPLE_ADDRESS, "BRL"))
+@method(
+    "drex_getUTXOsForAddress",
+    "{height, address, outputs, cursor}",
+    client_values.UnspentPage,
+    rest="GET /addresses/{address}/outputs",
+    example=(EXAMPLE_ADDRESS, "BRL"),
+)
 async def get_utxos(
     context: Context,
     address: Address,
@@ -51,7 +65,13 @@ async def get_utxos(
     }
 
 
-@method("drex_getHistory", "{height, address, entries, cursor}", example=(EXAMPLE_ADDRESS,))
+@method(
+    "drex_getHistory",
+    "{height, address, entries, cursor}",
+    client_values.HistoryPage,
+    rest="GET /addresses/{address}/history",
+    example=(EXAMPLE_ADDRESS,),
+)
 async def get_history(
     context: Context, address: Address, cursor: Cursor = None, limit: Limit = DEFAULT_ROWS
 ) -> dict[str, Any]:
@@ -67,7 +87,13 @@ async def get_history(
     }
 
 
-@method("drex_getSupply", "{asset, height, emitted, burned, circulating}", example=("BRL",))
+@method(
+    "drex_getSupply",
+    "{asset, height, emitted, burned, circulating}",
+    client_values.Supply,
+    rest="GET /supply",
+    example=("BRL",),
+)
 async def get_supply(context: Context, asset: Asset) -> dict[str, Any]:
     """What was ever emitted and burned of an asset, and what circulates."""
     supply = await context.api.supply(asset)
@@ -82,13 +108,13 @@ async def get_supply(context: Context, asset: Asset) -> dict[str, Any]:
     }
 
 
-@method("drex_getAssets", "list of assets")
+@method("drex_getAssets", "list of assets", list[client_values.Asset], rest="GET /assets")
 async def get_assets(context: Context) -> list[dict[str, Any]]:
     """All registered assets and their policies."""
     return [asset_view(item, context.api.identity) for item in await context.api.assets()]
 
 
-@method("drex_getParticipants", "list of participants")
+@method("drex_getParticipants", "list of participants", list[answers.Participant], rest="GET /participants")
 async def get_participants(context: Context) -> list[dict[str, Any]]:
     """All registered participants."""
     return [participant_view(item, context.api.identity) for item in await context.api.participants()]

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from drexnode.rpc import answers, answers_node
 from drexnode.rpc.api import NodeApi
 from drexnode.rpc.cursor import read_pool_cursor, write_cursor
+from drexnode.rpc.describe import open_rpc
 from drexnode.rpc.errors import invalid_params
 from drexnode.rpc.node_values import ConsensusStatus, PeerInfo
 from drexnode.rpc.params import DEFAULT_ROWS, Cursor, Limit, ParamType
-from drexnode.rpc.registry import METHODS, Context, method, open_rpc
+from drexnode.rpc.registry import METHODS, Context, method
 from drexnode.rpc.views import pending_view
 from drexnode.telemetry import LEVELS, set_level
 from drexnode.version import VERSION, client_version
 
 
-@method("web3_clientVersion", "text")
+@method("web3_clientVersion", "text", str, rest="GET /version")
 async def client_version_of(context: Context) -> str:
     """Name and version of the program."""
     return client_version()
 
 
-@method("net_listening", "true or false")
+@method("net_listening", "true or false", bool, rest="GET /listening")
 async def net_listening(context: Context) -> bool:
     """True once the node listens for peers."""
     return context.api.started()
 
 
-@method("net_peerCount", "integer")
+@method("net_peerCount", "integer", answers.Count, rest="GET /peer-count")
 async def net_peer_count(context: Context) -> int:
     """Number of connected peers."""
     return len(await context.api.peers())
 
 
-@method("admin_peers", "list of peers", admin=True)
+@method("admin_peers", "list of peers", list[answers_node.Peer], rest="GET /admin/peers", admin=True)
 async def admin_peers(context: Context) -> list[dict[str, Any]]:
     """Connected peers with addresses, direction and round trip."""
     return [_peer(peer) for peer in await context.api.peers()]
@@ -46,7 +48,13 @@ def _peer(peer: PeerInfo) -> dict[str, Any]:
     return dataclasses.asdict(peer)
 
 
-@method("admin_nodeInfo", "{name, role, peer_id, addresses, …}", admin=True)
+@method(
+    "admin_nodeInfo",
+    "{name, role, peer_id, addresses, …}",
+    answers_node.NodeInfo,
+    rest="GET /admin/node",
+    admin=True,
+)
 async def admin_node_info(context: Context) -> dict[str, Any]:
     """Who this node is, and how peers reach it."""
     return _identity(context.api)
@@ -67,13 +75,24 @@ def _identity(api: NodeApi) -> dict[str, Any]:
     }
 
 
-@method("txpool_status", "{transactions, size_bytes, max_transactions, max_bytes}")
+@method(
+    "txpool_status",
+    "{transactions, size_bytes, max_transactions, max_bytes}",
+    answers.PoolFill,
+    rest="GET /pool",
+)
 async def txpool_status(context: Context) -> dict[str, int]:
     """How full the mempool is."""
     return dataclasses.asdict(context.api.pool())
 
 
-@method("txpool_content", "{transactions, cursor}", example=(None, 10))
+@method(
+    "txpool_content",
+    "{transactions, cursor}",
+    answers.PoolPage,
+    rest="GET /pool/transactions",
+    example=(None, 10),
+)
 async def txpool_content(
     context: Context, cursor: Cursor = None, limit: Limit = DEFAULT_ROWS
 ) -> dict[str, Any]:
@@ -86,7 +105,12 @@ async def txpool_content(
     }
 
 
-@method("drex_syncing", "false, or {height, target_height, …}")
+@method(
+    "drex_syncing",
+    "false, or {height, target_height, …}",
+    answers_node.SyncProgress | Literal[False],
+    rest="GET /syncing",
+)
 async def syncing(context: Context) -> dict[str, Any] | bool:
     """False when the node is at its peers' tip."""
     status = context.api.sync()
@@ -95,7 +119,12 @@ async def syncing(context: Context) -> dict[str, Any] | bool:
     return {"height": status.height, "target_height": status.target_height, "peer_id": status.peer_id}
 
 
-@method("drex_getNetworkInfo", "{node, tip, consensus, sync, pool, peers, ready, reasons}")
+@method(
+    "drex_getNetworkInfo",
+    "{node, tip, consensus, sync, pool, peers, ready, reasons}",
+    answers_node.NetworkInfo,
+    rest="GET /network",
+)
 async def get_network_info(context: Context) -> dict[str, Any]:
     """All that `drexnode status` shows: node, tip, consensus, sync, pool, peers, and why it is not ready."""
     api = context.api
@@ -135,7 +164,9 @@ def consensus_view(status: ConsensusStatus) -> dict[str, Any]:
     }
 
 
-@method("drex_getMetrics", "{name: [{labels, value}]}")
+@method(
+    "drex_getMetrics", "{name: [{labels, value}]}", dict[str, list[answers_node.Sample]], rest="GET /metrics"
+)
 async def get_metrics(context: Context) -> dict[str, list[dict[str, Any]]]:
     """Every metric of /metrics as JSON; values are text."""
     view: dict[str, list[dict[str, Any]]] = {}
@@ -154,20 +185,20 @@ def _level(value: Any, _: Context) -> str:
 Level = Annotated[str, ParamType(_level, {"enum": list(LEVELS)})]
 
 
-@method("admin_logLevel", "the level", admin=True, example=("debug",))
+@method("admin_logLevel", "the level", str, rest="PUT /admin/log-level", admin=True, example=("debug",))
 async def log_level(context: Context, level: Level) -> str:
     """Change the level of the node's log until it ends."""
     set_level(level)
     return level
 
 
-@method("rpc.discover", "OpenRPC document")
+@method("rpc.discover", "OpenRPC document", answers_node.OpenRpc, rest="GET /openrpc")
 async def discover(context: Context) -> dict[str, Any]:
     """This list, as an OpenRPC document."""
     return open_rpc(VERSION)
 
 
-@method("rpc_modules", "{module: version}")
+@method("rpc_modules", "{module: version}", dict[str, str], rest="GET /modules")
 async def rpc_modules(context: Context) -> dict[str, str]:
     """Families of methods this node has."""
     families = {name.split("_")[0] for name in METHODS if "_" in name}

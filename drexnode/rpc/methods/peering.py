@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
+from drexnode.rpc import answers_node
 from drexnode.rpc.errors import invalid_params
 from drexnode.rpc.params import ParamType
 from drexnode.rpc.registry import Context, method
@@ -31,7 +32,12 @@ Multiaddr = Annotated[str, ParamType(_text, {"type": "string", "description": "/
 BanMs = Annotated[int, ParamType(_ban_ms, {"type": "integer", "minimum": 0, "maximum": MAX_BAN_MS})]
 
 
-@method("drex_getNodes", "list of {peer_id, role, ispb, addresses, validator_key, connected}")
+@method(
+    "drex_getNodes",
+    "list of {peer_id, role, ispb, addresses, validator_key, connected}",
+    list[answers_node.Node],
+    rest="GET /nodes",
+)
 async def nodes(context: Context) -> list[dict[str, Any]]:
     """Every peer that the ledger permits, and whether it is connected to this node."""
     return [
@@ -43,13 +49,26 @@ async def nodes(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-@method("admin_bans", "list of {peer_id, until_ms, reason}", admin=True)
+@method(
+    "admin_bans",
+    "list of {peer_id, until_ms, reason}",
+    list[answers_node.Ban],
+    rest="GET /admin/bans",
+    admin=True,
+)
 async def bans(context: Context) -> list[dict[str, Any]]:
     """Peers that this node keeps out for a while, until when and why."""
     return [dataclasses.asdict(ban) for ban in context.api.peering.bans()]
 
 
-@method("admin_unban", "true if there was a ban", admin=True, example=(_EXAMPLE,))
+@method(
+    "admin_unban",
+    "true if there was a ban",
+    bool,
+    rest="DELETE /admin/bans/{peer_id}",
+    admin=True,
+    example=(_EXAMPLE,),
+)
 async def unban(context: Context, peer_id: Peer) -> bool:
     """Lift a ban before its time."""
     return context.api.peering.unban(peer_id)
@@ -58,6 +77,8 @@ async def unban(context: Context, peer_id: Peer) -> bool:
 @method(
     "admin_addPeer",
     "true if it was not kept already",
+    bool,
+    rest="POST /admin/peers",
     admin=True,
     example=(f"/ip4/10.0.0.1/tcp/26600/p2p/{_EXAMPLE}",),
 )
@@ -66,7 +87,14 @@ async def add_peer(context: Context, address: Multiaddr) -> bool:
     return context.api.peering.add(address)
 
 
-@method("admin_removePeer", "true if it was connected or kept", admin=True, example=(_EXAMPLE, 600_000))
+@method(
+    "admin_removePeer",
+    "true if it was connected or kept",
+    bool,
+    rest="DELETE /admin/peers/{peer_id}",
+    admin=True,
+    example=(_EXAMPLE, 600_000),
+)
 async def remove_peer(context: Context, peer_id: Peer, ban_ms: BanMs = 0) -> bool:
     """Dial a peer no longer and disconnect it; with `ban_ms` also keep it out for so long."""
     return context.api.peering.remove(peer_id, ban_ms)
@@ -75,6 +103,8 @@ async def remove_peer(context: Context, peer_id: Peer, ban_ms: BanMs = 0) -> boo
 @method(
     "admin_testPeer",
     "list of {name, state, detail, elapsed_ms}",
+    list[answers_node.Step],
+    rest="POST /admin/peer-tests",
     admin=True,
     example=(f"/ip4/10.0.0.1/tcp/26600/p2p/{_EXAMPLE}",),
 )

@@ -25,7 +25,7 @@ Kind = Annotated[str, ParamType(_kind, {"enum": list(KINDS)})]
 MaybeAddress = Annotated[bytes | None, ParamType(_maybe_address, {"type": ["string", "null"]})]
 
 
-@method("drex_subscribe", "subscription id", example=("blocks",))
+@method("drex_subscribe", "subscription id", str, example=("blocks",))
 async def subscribe(context: Context, kind: Kind, address: MaybeAddress = None, cursor: Cursor = None) -> str:
     """Receive blocks, transactions, an address's ones, consensus or alerts, from now or after a cursor."""
     if (kind == "address") != (address is not None):
@@ -33,7 +33,7 @@ async def subscribe(context: Context, kind: Kind, address: MaybeAddress = None, 
     return _connection(context).subscribe(kind, address, cursor)
 
 
-@method("drex_unsubscribe", "true or false", example=("1",))
+@method("drex_unsubscribe", "true or false", bool, example=("1",))
 async def unsubscribe(context: Context, subscription: Cursor) -> bool:
     """End a subscription of this connection."""
     return _connection(context).unsubscribe(subscription or "")

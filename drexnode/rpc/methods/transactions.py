@@ -8,6 +8,8 @@ from typing import Any
 
 import trio
 
+from drexnode import client_values
+from drexnode.rpc import answers
 from drexnode.rpc.chain_values import Submitted, TransactionState
 from drexnode.rpc.errors import from_drex, too_many_waiters
 from drexnode.rpc.params import Asset, Hash32, RawTransaction, RawTransactions, Reference, TimeoutMs
@@ -17,7 +19,14 @@ from drexnode.rpc.views import state_view, transaction_view
 EXAMPLE_ID = "00" * 32
 
 
-@method("drex_sendTransaction", "txid (hex)", sends=True, example=("92…",))
+@method(
+    "drex_sendTransaction",
+    "txid (hex)",
+    answers.Hash,
+    rest="POST /transactions",
+    sends=True,
+    example=("92…",),
+)
 async def send_transaction(context: Context, transaction: RawTransaction) -> str:
     """Submit one transaction `[body, witness]` in hex; a known one answers with its id again."""
     [answer] = await context.api.submit([transaction])
@@ -27,7 +36,14 @@ async def send_transaction(context: Context, transaction: RawTransaction) -> str
     return answer.txid.hex()
 
 
-@method("drex_sendTransactions", "list of {txid, code, message, data}", sends=True, example=(["92…"],))
+@method(
+    "drex_sendTransactions",
+    "list of {txid, code, message, data}",
+    list[client_values.Sent],
+    rest="POST /transaction-batches",
+    sends=True,
+    example=(["92…"],),
+)
 async def send_transactions(context: Context, transactions: RawTransactions) -> list[dict[str, Any]]:
     """Submit many transactions at once; each has its own answer, in order."""
     return [_answer(item) for item in await context.api.submit(transactions)]
@@ -41,20 +57,38 @@ def _answer(item: Submitted) -> dict[str, Any]:
     return {"txid": txid, "code": item.error.code, "message": item.error.message, "data": body["data"]}
 
 
-@method("drex_getTransaction", "transaction or null", example=(EXAMPLE_ID,))
+@method(
+    "drex_getTransaction",
+    "transaction or null",
+    answers.Transaction | None,
+    rest="GET /transactions/{txid}",
+    example=(EXAMPLE_ID,),
+)
 async def get_transaction(context: Context, txid: Hash32) -> dict[str, Any] | None:
     """A transaction by its id, pending or final, decoded and as bytes."""
     stored = await context.api.transaction(txid)
     return None if stored is None else transaction_view(stored, context.api.identity)
 
 
-@method("drex_getTransactionStatus", "{txid, status, height, code, reason, …}", example=(EXAMPLE_ID,))
+@method(
+    "drex_getTransactionStatus",
+    "{txid, status, height, code, reason, …}",
+    client_values.Status,
+    rest="GET /transactions/{txid}/status",
+    example=(EXAMPLE_ID,),
+)
 async def get_transaction_status(context: Context, txid: Hash32) -> dict[str, Any]:
     """UNKNOWN, PENDING, FINAL or REJECTED, with height and round, or code and reason."""
     return state_view(await context.api.transaction_state(txid))
 
 
-@method("drex_waitTransaction", "as drex_getTransactionStatus", example=(EXAMPLE_ID, 1000))
+@method(
+    "drex_waitTransaction",
+    "as drex_getTransactionStatus",
+    client_values.Status,
+    rest="GET /transactions/{txid}/outcome",
+    example=(EXAMPLE_ID, 1000),
+)
 async def wait_transaction(context: Context, txid: Hash32, timeout_ms: TimeoutMs = 10_000) -> dict[str, Any]:
     """Answer when the transaction is FINAL or REJECTED, or with its state when the time is over."""
     async with waiting(context):
@@ -75,7 +109,13 @@ async def waiting(context: Context) -> AsyncIterator[None]:
         context.waiters[0] -= 1
 
 
-@method("drex_getTransactionByReference", "transaction or null", example=("BRL", "6f702d31"))
+@method(
+    "drex_getTransactionByReference",
+    "transaction or null",
+    answers.Transaction | None,
+    rest="GET /emissions",
+    example=("BRL", "6f702d31"),
+)
 async def get_transaction_by_reference(
     context: Context, asset: Asset, reference: Reference
 ) -> dict[str, Any] | None:
