@@ -7,8 +7,8 @@ to a third and leaves again, `connections` times in all, and as many strangers a
 memory, descriptors, threads and tasks of each validator are read. The slope over the last two thirds is
 shown, of the validator with the churn beside one without, which has the same chain and load; and when the
 last connection has been over for a while, descriptors and tasks must be what they were before the first. What
-is under way at one moment comes and goes (a status exchanged with three neighbours is six tasks), so the least
-of several readings counts: a leak never goes away.
+is under way at one moment comes and goes (a status exchanged with three peers is six tasks), so the least of
+several readings counts: a leak never goes away.
 """
 
 from __future__ import annotations
