@@ -27,8 +27,10 @@ from pathlib import Path
 from drexnode import client as rpc
 from drexnode.cli.locate import client_of_home
 from drexnode.config import load_config
+from drexnode.devnet import DevnetNode
 from drexnode.join_bundle import read_bundle
 from drexnode.keystore import read_plain_key
+from drexnode.processes import LOG_FILE, reap
 from tests.attacks.villains import ATTACKS, BEGUN
 from tests.network.machine import machine_line
 from tests.network.net import ENVIRONMENT, Network, network
@@ -157,10 +159,11 @@ def attack(net: Network, name: str, seed: bytes, seconds: float) -> Outcome:
     assert villain.stdout.readline().strip() == BEGUN
     during = look(net, seconds, process.pid)
     said, _ = villain.communicate(timeout=END_S)
-    counts = json.loads((said.splitlines() or ["{}"])[-1])  # behind what it logged
+    assert villain.returncode == 0, f"the villain of {name} broke down itself: exit code {villain.returncode}"
+    counts = json.loads(said.splitlines()[-1])  # behind what it logged
     if name == NEEDS_A_VALIDATOR:
         net.devnet.start(net.devnet.node(TAKEN_OVER))
-    assert victim.process == process, f"{VICTIM} did not survive {name}"
+    assert victim.process == process, f"{VICTIM} did not survive {name}: {last_words(victim)}"
     return Outcome(
         attack=name,
         blows=counts.get("blows", 0),
@@ -172,6 +175,12 @@ def attack(net: Network, name: str, seed: bytes, seconds: float) -> Outcome:
         longer=during.interval_ms / before.interval_ms - 1,
         longest_ms=during.longest_ms,
     )
+
+
+def last_words(node: DevnetNode) -> str:
+    """How a node that is gone ended: exit codes of this program's children, and the end of its log."""
+    log = (node.home / LOG_FILE).read_text(errors="replace").splitlines()[-40:]
+    return "\n".join([f"exit codes by pid: {reap()}", *log])
 
 
 def pardon(net: Network) -> bool:

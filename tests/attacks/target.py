@@ -26,7 +26,7 @@ from p2p.yamux_stream import StreamClosed
 from primitives.block import BlockHeader
 from tests.p2p.villains import session_to
 
-GONE = (HandshakeFailed, ChannelClosed, StreamClosed, OSError, AssertionError)
+GONE = (HandshakeFailed, ChannelClosed, StreamClosed, OSError, AssertionError, trio.BrokenResourceError)
 RECONNECT_S = 0.1
 
 
@@ -91,10 +91,10 @@ class Target:
         """The validators of the next block, ascending."""
         return [bytes.fromhex(key) for key in self.client.run(validators())]
 
-    def proposer(self) -> tuple[int, int, bytes]:
-        """Height and round being decided, and who proposes."""
+    def deciding(self) -> tuple[int, int]:
+        """Height and round being decided."""
         consensus = self.client.run(network_info())["consensus"]
-        return consensus["height"], consensus["round"], bytes.fromhex(consensus["proposer"] or "")
+        return consensus["height"], consensus["round"]
 
     def final_transactions(self, count: int) -> list[bytes]:
         """Raw transactions of the last blocks."""

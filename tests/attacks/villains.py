@@ -259,8 +259,8 @@ async def lying_ranges(target: Target) -> None:
 
 
 async def unknown_ids(target: Target) -> None:
-    """A validator proposes blocks that list thousands of transactions which nobody has, at each of its turns
-    and out of turn."""
+    """A validator proposes a block that lists thousands of transactions which nobody has, in each round of
+    each height, whoever's turn it is."""
     key, peer_seed = (
         SigningKey(bytes.fromhex(target.validator_seed)),
         bytes.fromhex(target.validator_peer_seed),
@@ -269,12 +269,11 @@ async def unknown_ids(target: Target) -> None:
         stream = await open_stream(session, PROTOCOLS[Channel.CONSENSUS])
         done: set[tuple[int, int]] = set()
         while True:
-            height, round, proposer = await trio.to_thread.run_sync(target.proposer)
+            height, round = await trio.to_thread.run_sync(target.deciding)
             tip = await trio.to_thread.run_sync(target.tip)
-            mine = proposer == key.public_key
-            if (height, round) not in done and tip.height + 1 == height and (mine or not height % 5):
+            if (height, round) not in done and tip.height + 1 == height:
                 done.add((height, round))
-                await stream.write(frame(encode_message(_proposal(target, tip, key))))
+                await stream.write(frame(encode_message(_proposal(target, tip, key, round))))
                 target.blows += 1
             await trio.sleep(LOOK_S)
 
@@ -296,7 +295,7 @@ def _certificate(header: BlockHeader, seals: int) -> CommitCertificate:
     return CommitCertificate(CERTIFICATE_VERSION, header.height, 0, block_id(header), forged)
 
 
-def _proposal(target: Target, parent: BlockHeader, key: SigningKey) -> Proposal:
+def _proposal(target: Target, parent: BlockHeader, key: SigningKey, round: int) -> Proposal:
     wtxids = tuple(os.urandom(32) for _ in range(UNKNOWN_IDS))
     header = structs.replace(
         parent,
@@ -309,9 +308,9 @@ def _proposal(target: Target, parent: BlockHeader, key: SigningKey) -> Proposal:
         validators_hash=parent.next_validators_hash,
     )
     domain = vote_domain(target.chain_id, header.validators_hash)
-    signature = key.sign(proposal_sighash(domain, header.height, 0, block_id(header)))
+    signature = key.sign(proposal_sighash(domain, header.height, round, block_id(header)))
     signer = target.keys().index(key.public_key)
-    return Proposal(header.height, 0, signer, signature, header, wtxids, (), ())
+    return Proposal(header.height, round, signer, signature, header, wtxids, (), ())
 
 
 async def _read_all(stream: object) -> None:
