@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drexnode.rpc.registry import Context
 
 HASH_CHARS = 64
+MAX_ADDRESS_CHARS = 90
 MAX_CURSOR_CHARS = 256
 DEFAULT_ROWS = 100
 
@@ -101,7 +102,7 @@ def _bool(value: Any, _: Context) -> bool:
 
 
 def _address(value: Any, context: Context) -> bytes:
-    text = _text(value, "an address", 90)
+    text = _text(value, "an address", MAX_ADDRESS_CHARS)
     try:
         return decode_address(context.api.identity.address_prefix, text)
     except DecodeError as error:
@@ -187,18 +188,51 @@ def _outpoint(value: Any) -> tuple[bytes, int]:
 
 _HEX = {"type": "string", "pattern": "^(0[xX])?([0-9a-fA-F]{2})*$"}
 _HASH = {"type": "string", "pattern": "^(0[xX])?[0-9a-fA-F]{64}$"}
-_HEIGHT = {"oneOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}
+_HEIGHT = {
+    "description": 'A height, or "latest" or "earliest".',
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": MAX_HEIGHT},
+        {"type": "string", "pattern": "^(latest|earliest|[0-9]{1,18}|0[xX][0-9a-fA-F]{1,15})$"},
+    ],
+}
+_ADDRESS = {"type": "string", "description": "bech32m", "maxLength": MAX_ADDRESS_CHARS}
+_ASSET = {"type": "string", "maxLength": MAX_ASSET_NAME_BYTES}
+_OUTPOINT = {"type": "string", "pattern": "^(0[xX])?[0-9a-fA-F]{64}:[0-9]{1,10}$"}
+_CURSOR = {"type": ["string", "null"], "maxLength": MAX_CURSOR_CHARS}
+_PROOF_OF = {
+    "description": "An output (with its address, where the node does not know it), an address, or a supply.",
+    "oneOf": [
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["output"],
+            "properties": {"output": _OUTPOINT, "address": _ADDRESS},
+        },
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["address"],
+            "properties": {"address": _ADDRESS},
+        },
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["supply"],
+            "properties": {"supply": _ASSET},
+        },
+    ],
+}
 
 Hash32 = Annotated[bytes, ParamType(_hash32, _HASH)]
 Height = Annotated[int, ParamType(_height, _HEIGHT)]
 Flag = Annotated[bool, ParamType(_bool, {"type": "boolean"})]
-Address = Annotated[bytes, ParamType(_address, {"type": "string", "description": "bech32m"})]
-Asset = Annotated[str, ParamType(_asset, {"type": "string"})]
-MaybeAsset = Annotated[str | None, ParamType(_maybe_asset, {"type": ["string", "null"]})]
-Cursor = Annotated[str | None, ParamType(_cursor, {"type": ["string", "null"]})]
+Address = Annotated[bytes, ParamType(_address, _ADDRESS)]
+Asset = Annotated[str, ParamType(_asset, _ASSET)]
+MaybeAsset = Annotated[str | None, ParamType(_maybe_asset, {**_ASSET, "type": ["string", "null"]})]
+Cursor = Annotated[str | None, ParamType(_cursor, _CURSOR)]
 Reference = Annotated[bytes, ParamType(_reference, _HEX)]
 RawTransaction = Annotated[bytes, ParamType(_raw_transaction, _HEX)]
 RawTransactions = Annotated[list[bytes], ParamType(_raw_transactions, {"type": "array", "items": _HEX})]
 TimeoutMs = Annotated[int, ParamType(_timeout, {"type": "integer", "minimum": 0})]
-ProofSubject = Annotated[ProofOf, ParamType(_proof_of, {"type": "object"})]
+ProofSubject = Annotated[ProofOf, ParamType(_proof_of, _PROOF_OF)]
 Limit = Annotated[int, ParamType(_limit, {"type": "integer", "minimum": 1})]
