@@ -65,7 +65,7 @@ def examine(config: NodeConfig, client: rpc.Client) -> list[Finding]:
 
 def _ask(client: rpc.Client) -> dict[str, Any] | None:
     try:
-        return client.run(rpc.network_info())
+        return dict(client.run(rpc.network_info()))
     except (rpc.NodeUnreachable, rpc.RpcRefused):
         return None
 

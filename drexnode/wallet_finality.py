@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from drexnode import client as rpc
 from drexnode.wallet_accounts import WalletError
@@ -45,7 +47,8 @@ def wait_final(client: rpc.Client, txid: str, timeout_s: float, started: float |
 
 def _finality(client: rpc.Client, status: rpc.Status, latency_ms: int) -> Finality:
     assert status.height is not None
-    certificate = client.run(rpc.certificate(status.height)) or {}
+    found = client.run(rpc.certificate(status.height))
+    certificate: Mapping[str, Any] = found or {}
     return Finality(
         txid=status.txid,
         height=status.height,

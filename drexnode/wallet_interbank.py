@@ -8,7 +8,6 @@ standing consent. Payer and banks may be three machines: the draft goes from han
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from drexnode import client as rpc
 from drexnode.wallet import Avoid, Wallet
@@ -54,9 +53,7 @@ def cash_address(wallet: Wallet, asset: rpc.Asset) -> str:
     else its sponsor's. Raises `WalletError` WALLET_NO_CASH_LOCK."""
     if asset.reserve_address is not None:
         return asset.reserve_address
-    parties: dict[str, dict[str, Any]] = {
-        party["ispb"]: party for party in wallet.client.run(rpc.participants())
-    }
+    parties = {party["ispb"]: party for party in wallet.client.run(rpc.participants())}
     party = parties.get(asset.issuer)
     if party is not None and party["sponsor"]:
         party = parties.get(party["sponsor"])

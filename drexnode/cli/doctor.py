@@ -63,8 +63,8 @@ def _bundle(path: Path, config: Any, client: rpc.Client, found: dict[str, Any]) 
         "config.json": _configuration(config),
     }
     try:
-        documents["status.json"] = client.run(rpc.network_info())
-        documents["stall.json"] = client.run(rpc.explain_stall())
+        documents["status.json"] = dict(client.run(rpc.network_info()))
+        documents["stall.json"] = dict(client.run(rpc.explain_stall()))
         documents["metrics.txt"] = client.get("/metrics")[1].decode("utf-8", "replace")
     except (rpc.NodeUnreachable, rpc.RpcRefused) as error:
         documents["unreachable.txt"] = f"{error.code}: {error.message}\n"

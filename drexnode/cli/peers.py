@@ -164,7 +164,7 @@ def _walk(address: str) -> list[dict[str, Any]]:
     home: Path | None = given.get("home")
     try:
         with open_client() as client:
-            return client.run(rpc.walk_to_peer(address, TEST_TIMEOUT_S))
+            return [dict(step) for step in client.run(rpc.walk_to_peer(address, TEST_TIMEOUT_S))]
     except rpc.NodeUnreachable:
         if home is None or given.get("rpc"):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -31,7 +32,7 @@ def command(as_json: bool) -> int:
     return NOT_SYNCED if info["sync"]["syncing"] else OK
 
 
-def _facts(url: str, info: dict[str, Any]) -> list[tuple[str, object]]:
+def _facts(url: str, info: Mapping[str, Any]) -> list[tuple[str, object]]:
     node, tip, consensus, sync = info["node"], info["tip"], info["consensus"], info["sync"]
     when = datetime.datetime.fromtimestamp(tip["timestamp_ms"] / 1000, datetime.UTC)
     reachable = f"{consensus['reachable']} of {len(consensus['validators'])}, {consensus['quorum']} needed"
@@ -53,7 +54,7 @@ def _facts(url: str, info: dict[str, Any]) -> list[tuple[str, object]]:
     return facts
 
 
-def _show_validators(consensus: dict[str, Any]) -> None:
+def _show_validators(consensus: Mapping[str, Any]) -> None:
     rows = [
         (
             item["index"],

@@ -71,7 +71,7 @@ class Gatherer:
         return Facts(
             url=client.url,
             info=info,
-            metrics=dict(metrics),
+            metrics={name: [dict(sample) for sample in samples] for name, samples in metrics.items()},
             peers=self._peers(),
             sealed=tuple(self._sealed.values()),
         )

@@ -33,7 +33,7 @@ def status(as_json: bool) -> int:
         show_json({"rpc_url": client.url, **found, "ready_validators": len(ready), "ready": is_ready})
         return OK if is_ready else FAILURE
     coming = "none set" if wanted is None else f"version {wanted} from block {found['next_height']} on"
-    left = "" if wanted is None else f", in {found['next_height'] - found['height']} blocks"
+    left = "" if found["next_height"] is None else f", in {found['next_height'] - found['height']} blocks"
     show_pairs(
         [
             ("height", found["height"]),

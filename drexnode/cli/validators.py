@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -75,9 +76,9 @@ def discard(subject: str, by: str, as_json: bool) -> None:
         _show(client.run(rpc.discard_validator_vote(key.hex())), as_json)
 
 
-def _show(found: dict[str, Any], as_json: bool) -> None:
+def _show(found: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        show_json(found)
+        show_json(dict(found))
     else:
         show_pairs([*found.items(), ("next", f"drexnode tx wait {found['txid']}")])
 

@@ -82,7 +82,7 @@ class Target:
     def tip(self) -> BlockHeader:
         """The header of the network's tip."""
         height = self.client.run(block_number())
-        [row] = self.client.run(headers(height, height))
+        row = dict(self.client.run(headers(height, height))[0])
         values = [row[name] for name in BlockHeader.__struct_fields__]
         fields = [bytes.fromhex(value) if isinstance(value, str) else value for value in values]
         return msgspec.convert(fields, BlockHeader)

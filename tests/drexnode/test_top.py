@@ -16,6 +16,7 @@ from drexnode import client as rpc
 from drexnode.cli import output, top_facts
 from drexnode.cli.top_facts import Facts, Gatherer
 from drexnode.cli.top_view import render
+from drexnode.rpc.answers import Certificate
 from tests.drexnode.homes import command, done
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import COOKIE, serving
@@ -99,7 +100,7 @@ async def test_certificates_are_fetched_once_and_at_most_the_last_of_them_are_ke
     asked: list[int] = []
     ask = rpc.certificate
 
-    def certificate(height: int) -> rpc.Call[dict[str, Any] | None]:
+    def certificate(height: int) -> rpc.Call[Certificate | None]:
         asked.append(height)
         return ask(height)
 

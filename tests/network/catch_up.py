@@ -37,8 +37,8 @@ def headers(net: Network, name: str, tip: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for first in range(0, tip + 1, HEADERS_A_CALL):
         last = min(tip, first + HEADERS_A_CALL - 1)
-        page: list[dict[str, Any]] = net.ask(name, rpc.headers(first, last))
-        found += page
+        page = net.ask(name, rpc.headers(first, last))
+        found += map(dict, page)
     return found
 
 

@@ -124,8 +124,8 @@ def headers(net: Network, name: str, first: int, last: int) -> list[dict[str, An
     """A node's headers from one height to another, both included."""
     found: list[dict[str, Any]] = []
     for low in range(first, last + 1, HEADERS_A_CALL):
-        page: list[dict[str, Any]] = net.ask(name, rpc.headers(low, min(last, low + HEADERS_A_CALL - 1)))
-        found += page
+        page = net.ask(name, rpc.headers(low, min(last, low + HEADERS_A_CALL - 1)))
+        found += map(dict, page)
     return found
 
 
