@@ -14,7 +14,6 @@ from typing import Protocol
 import trio
 
 from drexnode.dissemination import ValidatorPeers
-from drexnode.relay_groups import RelayGroups
 from drexnode.wire import Role, TransactionBatch, decode_message
 from p2p.budget import TokenBucket
 from p2p.transport import Channel, Inbox, Message, Offence, PeerId, Topic, Transport, Verdict
@@ -39,14 +38,12 @@ class Intake:
         role: Role,
         admit: Admit,
         validator_peers: ValidatorPeers,
-        groups: RelayGroups,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._transport = transport
         self._role = role
         self._admit = admit
         self._validator_peers = validator_peers
-        self._groups = groups
         self._clock = clock
         self._budgets: dict[PeerId, TokenBucket] = {}
 
@@ -100,9 +97,9 @@ class Intake:
         return budget
 
     def _may_relay(self, message: Message, batch: TransactionBatch) -> bool:
-        """A validator passes on to validators what a validator sent only if it asks, in a network of groups."""
+        """A validator never passes on to validators what a validator sent."""
         told_by_validator = self._role == "validator" and message.peer in self._validator_peers()
-        return batch.relay and (not told_by_validator or self._groups.in_use)
+        return batch.relay and not told_by_validator
 
     async def _admit_batches(
         self, receiver: trio.MemoryReceiveChannel[tuple[PeerId, bool, TransactionBatch]]
