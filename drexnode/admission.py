@@ -49,7 +49,7 @@ from primitives.limits import (
 class Spread(Protocol):
     """`Dissemination.spread`."""
 
-    def __call__(self, transactions: Sequence[Transaction], *, own: bool) -> None: ...
+    def __call__(self, transactions: Sequence[Transaction], *, source: PeerId | None) -> None: ...
 
 
 Report = Callable[[PeerId, Offence, str], None]
@@ -178,7 +178,7 @@ class Admission:
             self._grown.set()
             self._grown = trio.Event()
         if added and relay:
-            self._spread(added, own=batch.source is None)
+            self._spread(added, source=batch.source)
         if added:
             self.on_executable()
 

@@ -14,6 +14,7 @@ from typing import Protocol
 import trio
 
 from drexnode.dissemination import ValidatorPeers
+from drexnode.relay_groups import RelayGroups
 from drexnode.wire import Role, TransactionBatch, decode_message
 from p2p.budget import TokenBucket
 from p2p.transport import Channel, Inbox, Message, Offence, PeerId, Topic, Transport, Verdict
@@ -38,12 +39,14 @@ class Intake:
         role: Role,
         admit: Admit,
         validator_peers: ValidatorPeers,
+        groups: RelayGroups,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._transport = transport
         self._role = role
         self._admit = admit
         self._validator_peers = validator_peers
+        self._groups = groups
         self._clock = clock
         self._budgets: dict[PeerId, TokenBucket] = {}
 
@@ -97,9 +100,9 @@ class Intake:
         return budget
 
     def _may_relay(self, message: Message, batch: TransactionBatch) -> bool:
-        """A validator never passes on to validators what a validator sent."""
+        """A validator passes on what a validator sent only if it asks for that, in a network of groups."""
         told_by_validator = self._role == "validator" and message.peer in self._validator_peers()
-        return batch.relay and not told_by_validator
+        return batch.relay and (not told_by_validator or self._groups.in_use)
 
     async def _admit_batches(
         self, receiver: trio.MemoryReceiveChannel[tuple[PeerId, bool, TransactionBatch]]

@@ -46,6 +46,7 @@ from drexnode.permits import Permits
 from drexnode.phase_clock import DECIDED
 from drexnode.recent_blocks import RecentBlocks
 from drexnode.recovery import disk_space, open_chain
+from drexnode.relay_groups import RelayGroups
 from drexnode.retention import Retention
 from drexnode.rpc.server import open_socket, serve_rpc, write_cookie
 from drexnode.serving import BlockServer
@@ -173,7 +174,8 @@ class Node:
         finalizer.on_final(self._recent.on_final)
         self._executor = Executor(finalizer, metrics)
         role = cast(Role, config.node.role)  # the configuration accepts these three alone
-        self._dissemination = Dissemination(transport, role, self._permits.other_validators)
+        groups = RelayGroups(transport.peer_id, self._permits.validators)
+        self._dissemination = Dissemination(transport, role, self._permits.other_validators, groups)
         self._admission = Admission(
             role=role,
             pool=Mempool(
@@ -186,7 +188,7 @@ class Node:
             metrics=metrics,
             now_ms=self._now_ms,
         )
-        self._intake = Intake(transport, role, self._admission.admit, self._permits.other_validators)
+        self._intake = Intake(transport, role, self._admission.admit, self._permits.other_validators, groups)
         self._overrides = OverrideExchange(transport, finalizer)
         self._sync = Synchroniser(
             transport,

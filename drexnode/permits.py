@@ -89,6 +89,10 @@ class Permits:
         """Peers of all current validators but this node."""
         return self._others
 
+    def validators(self) -> tuple[PeerId, ...]:
+        """Peers of all current validators, ascending, this node's included if it speaks for one."""
+        return self._all
+
     def role_of(self, peer: PeerId) -> NodeRole | None:
         """The registered role of a peer, or None when only the configuration permits it."""
         node = self._nodes.get(peer)
@@ -107,7 +111,8 @@ class Permits:
         registered = [(peer, node.validator_key) for peer, node in sorted(self._nodes.items())]
         self._key_of_peer = {peer: key for peer, key in (*appointed, *registered) if key in self._validators}
         self._peer_of_key = {key: peer for peer, key in self._key_of_peer.items()}
-        self._others = tuple(peer for peer in sorted(self._key_of_peer) if peer != self._own_peer)
+        self._all = tuple(sorted(self._key_of_peer))
+        self._others = tuple(peer for peer in self._all if peer != self._own_peer)
 
 
 def _peer_of(key: bytes) -> PeerId:

@@ -69,6 +69,10 @@ BUCKET_ENTRIES = 64  # a bucket with more entries is split
 TREE_CACHE_PAGES = 262_144  # about 70 MB of bucket pages in RAM
 TREE_SETTLED_PER_SLICE = 400  # digests or pages carried over between two breaths
 TREE_UPDATES_PER_SLICE = 32  # about 0.3 ms between two breaths of the event loop
+TREE_EDITS_PER_ROW = 512  # of a block's edits to the tree: about 40 KB a row
+TREE_UNSAVED_EDITS = 65_536  # after so many the pages are saved: a start applies them in about 0.6 s
+TREE_UNSAVED_PAGES = 8192  # the same, so that at most 38 MB are saved at one time
+TREE_UNSAVED_BLOCKS = 1024
 
 # --- network: frames and queues (per peer unless it says otherwise)
 MAX_PEERS = 256
@@ -158,6 +162,7 @@ BATCH_TARGET_BYTES = 60_000  # a batch is closed here: frames of 64 KiB and more
 DIRECT_BATCH_PAUSE_MS = 20  # under load, how long a frame to the validators gathers: 0.4 ms of work each
 GOSSIP_BATCH_PAUSE_MS = 100  # the same for gossip: about 5 ms of work each
 OUTBOX_BYTES = 8 * MIB
+RELAY_ABOVE_VALIDATORS = 16  # more are told in groups, by one member of each (drexnode/relay_groups.py)
 RESEND_INTERVAL_MS = 5_000  # a transaction of ours that waits longer than this is sent again
 INTAKE_TASKS = 3  # batches of peers that are judged at one time
 PEER_TRANSACTIONS_PER_SECOND = 10_000

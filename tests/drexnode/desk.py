@@ -63,8 +63,8 @@ class Desk:
         )
         self.admission.on_executable = self._wake
 
-    def _spread(self, transactions: Sequence[Transaction], *, own: bool) -> None:
-        self.spread.append((list(transactions), own))
+    def _spread(self, transactions: Sequence[Transaction], *, source: PeerId | None) -> None:
+        self.spread.append((list(transactions), source is None))
 
     def _wake(self) -> None:
         self.woken += 1

@@ -10,6 +10,7 @@ import trio.testing
 
 from drexnode.dissemination import Dissemination, Outbox, pack_frames
 from drexnode.intake import Intake, judge
+from drexnode.relay_groups import RelayGroups
 from drexnode.wire import Role, TransactionBatch, decode_message, encode_message
 from ledger.transaction import Body, Transaction, Witness
 from p2p.inbox import BoundedInbox
@@ -78,15 +79,27 @@ def transaction(number: int, size: int = 300) -> Transaction:
 
 
 def node(role: Role, network: Network, own: PeerId | None = None) -> Dissemination:
-    return Dissemination(transport(network), role, lambda: [peer for peer in VALIDATORS if peer != own])
+    def others() -> list[PeerId]:
+        return [peer for peer in VALIDATORS if peer != own]
+
+    return Dissemination(transport(network), role, others, ungrouped(own))
+
+
+def ungrouped(own: PeerId | None = None) -> RelayGroups:
+    """As of a small network."""
+    return RelayGroups(own or FULL, lambda: VALIDATORS)
 
 
 async def spread_in_turns(
-    dissemination: Dissemination, nursery: trio.Nursery, transactions: Iterable[Transaction], *, own: bool
+    dissemination: Dissemination,
+    nursery: trio.Nursery,
+    transactions: Iterable[Transaction],
+    *,
+    source: PeerId | None,
 ) -> None:
     nursery.start_soon(dissemination.run, list)
     for item in transactions:
-        dissemination.spread([item], own=own)
+        dissemination.spread([item], source=source)
         await trio.testing.wait_all_tasks_blocked()
     await trio.sleep(GOSSIP_BATCH_PAUSE_MS / 1000)
     await trio.testing.wait_all_tasks_blocked()
@@ -99,7 +112,7 @@ async def test_a_lone_transaction_leaves_at_once(autojump_clock: trio.testing.Mo
     async with trio.open_nursery() as nursery:
         dissemination = node("validator", network, VALIDATORS[0])
         nursery.start_soon(dissemination.run, list)
-        dissemination.spread([transaction(1)], own=True)
+        dissemination.spread([transaction(1)], source=None)
         await trio.testing.wait_all_tasks_blocked()
         assert trio.current_time() == begin
         nursery.cancel_scope.cancel()
@@ -112,7 +125,7 @@ async def test_under_load_all_but_the_first_share_a_frame(autojump_clock: trio.t
     network = Network(connected={VALIDATORS[1]})
     made = [transaction(number) for number in range(100)]
     async with trio.open_nursery() as nursery:
-        await spread_in_turns(node("validator", network, VALIDATORS[0]), nursery, made, own=True)
+        await spread_in_turns(node("validator", network, VALIDATORS[0]), nursery, made, source=None)
     frames = [batch.transactions for _, batch in network.sent]
     assert [len(frame) for frame in frames] == [1, 99]
     assert [raw for frame in frames for raw in frame] == [item.raw for item in made]
@@ -154,7 +167,7 @@ async def test_a_full_node_sends_to_validators_and_gossips_its_own(
 ) -> None:
     network = Network()
     async with trio.open_nursery() as nursery:
-        await spread_in_turns(node("full", network), nursery, [transaction(1)], own=True)
+        await spread_in_turns(node("full", network), nursery, [transaction(1)], source=None)
     assert {peer for peer, _ in network.sent} == set(VALIDATORS)
     assert not any(batch.relay for _, batch in network.sent)
     assert [batch.relay for batch in network.published] == [False]
@@ -163,7 +176,7 @@ async def test_a_full_node_sends_to_validators_and_gossips_its_own(
 async def test_what_others_gossiped_is_not_gossiped_again(autojump_clock: trio.testing.MockClock) -> None:
     network = Network()
     async with trio.open_nursery() as nursery:
-        await spread_in_turns(node("full", network), nursery, [transaction(1)], own=False)
+        await spread_in_turns(node("full", network), nursery, [transaction(1)], source=PeerId("full-9"))
     assert {peer for peer, _ in network.sent} == set(VALIDATORS)
     assert not network.published
 
@@ -174,7 +187,7 @@ async def test_a_full_node_that_misses_validators_asks_one_to_tell_them(
     network = Network(connected=set(VALIDATORS[:2]))
     made = [transaction(number, BATCH_TARGET_BYTES) for number in range(4)]
     async with trio.open_nursery() as nursery:
-        await spread_in_turns(node("full", network), nursery, made, own=True)
+        await spread_in_turns(node("full", network), nursery, made, source=None)
     assert len(network.sent) == 8
     tellers = [peer for peer, batch in network.sent if batch.relay]
     assert sorted(tellers) == [VALIDATORS[0], VALIDATORS[0], VALIDATORS[1], VALIDATORS[1]]
@@ -185,7 +198,7 @@ async def test_a_full_node_that_reaches_no_validator_asks_the_gossip(
 ) -> None:
     network = Network(connected=set())
     async with trio.open_nursery() as nursery:
-        await spread_in_turns(node("full", network), nursery, [transaction(1)], own=True)
+        await spread_in_turns(node("full", network), nursery, [transaction(1)], source=None)
     assert not network.sent
     assert [batch.relay for batch in network.published] == [True]
 
@@ -193,7 +206,7 @@ async def test_a_full_node_that_reaches_no_validator_asks_the_gossip(
 async def test_an_observer_sends_nothing(autojump_clock: trio.testing.MockClock) -> None:
     network = Network()
     async with trio.open_nursery() as nursery:
-        await spread_in_turns(node("observer", network), nursery, [transaction(1)], own=True)
+        await spread_in_turns(node("observer", network), nursery, [transaction(1)], source=None)
     assert not network.sent
     assert not network.published
 
@@ -242,7 +255,7 @@ def arrival(payload: bytes, peer: PeerId = FULL, author: PeerId | None = None) -
 
 async def take_in(role: Role, network: Network, messages: Iterable[Message]) -> Admitted:
     admitted = Admitted()
-    intake = Intake(transport(network), role, admitted, lambda: VALIDATORS)
+    intake = Intake(transport(network), role, admitted, lambda: VALIDATORS, ungrouped())
     intake.subscribe()
     for message in messages:
         assert network.inbox(message.source).put_nowait(message)

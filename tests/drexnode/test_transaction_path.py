@@ -9,6 +9,7 @@ import trio
 
 from drexnode.dissemination import Dissemination
 from drexnode.intake import Intake
+from drexnode.relay_groups import RelayGroups
 from drexnode.wire import Role
 from ledger.transaction import Transaction
 from p2p.memory import MemoryHost, MemoryNetwork
@@ -63,10 +64,11 @@ def wire_up(
     nursery: trio.Nursery, host: MemoryHost, desk: Desk, role: Role, validators: list[PeerId]
 ) -> None:
     """As `drexnode.node` does it."""
-    dissemination = Dissemination(host, role, lambda: validators)
+    groups = RelayGroups(host.peer_id, lambda: sorted({*validators, host.peer_id}))
+    dissemination = Dissemination(host, role, lambda: validators, groups)
     desk.admission._spread = dissemination.spread
     desk.admission._report = host.report
-    intake = Intake(host, role, desk.admission.admit, lambda: validators)
+    intake = Intake(host, role, desk.admission.admit, lambda: validators, groups)
     intake.subscribe()
     nursery.start_soon(intake.run)
     nursery.start_soon(dissemination.run, desk.admission.unfinished)
@@ -125,7 +127,12 @@ async def test_who_sends_false_signatures_is_charged_and_banned_in_the_end(tmp_p
         await connect(victim.host, villain.host)
         transfers = villain.desk.chain.transfers(8)
         chain_id = villain.desk.finalizer.chain_id
-        sender = Dissemination(villain.host, "full", lambda: [victim.host.peer_id])
+        sender = Dissemination(
+            villain.host,
+            "full",
+            lambda: [victim.host.peer_id],
+            RelayGroups(villain.host.peer_id, lambda: [victim.host.peer_id]),
+        )
         for transfer in transfers:
             sender.push([with_false_signature(transfer, chain_id)], victim.host.peer_id)
             await trio.sleep(0.01)
