@@ -10,6 +10,7 @@ A part stands between `<!-- name: made by scripts/reference.py -->` and `<!-- en
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ from drexnode.cli.options import ExampleCommand
 from drexnode.config import KEYS
 from drexnode.metrics import Metrics
 from drexnode.rpc.describe import REST_ROOT
-from drexnode.rpc.registry import METHODS
+from drexnode.rpc.examples import WORDS
+from drexnode.rpc.registry import METHODS, Method
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("cli.md", "rpc.md", "logs.md")
@@ -86,6 +88,33 @@ def methods() -> str:
     return _table(("method", "parameters", "result", "REST", "what"), rows)
 
 
+def examples() -> str:
+    """An example of every method: by JSON-RPC, and by REST."""
+    rows = []
+    for entry in sorted(METHODS.values(), key=lambda item: item.name):
+        params = json.dumps(list(entry.example), ensure_ascii=False)
+        rows.append((f"`{entry.name}`", f"`{params}`", f"`{example_request(entry)}`" if entry.rest else ""))
+    return _table(("method", "params", "REST"), rows)
+
+
+def example_request(entry: Method) -> str:
+    """The example as a REST request: verb, path with query, and body where there is one."""
+    assert entry.rest is not None
+    given = {param.name: value for param, value in zip(entry.params, entry.example, strict=False)}
+    shown = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    path = REST_ROOT + entry.rest.path.format(**shown)
+    rest = {name: value for name, value in given.items() if f"{{{name}}}" not in entry.rest.path}
+    if entry.rest.verb in ("POST", "PUT"):
+        return f"{entry.rest.verb} {path} {json.dumps(rest)}" if rest else f"{entry.rest.verb} {path}"
+    query = "&".join(f"{name}={shown[name]}" for name, value in rest.items() if value is not None)
+    return f"{entry.rest.verb} {path}{'?' if query else ''}{query}"
+
+
+def words() -> str:
+    """What stands in examples for what each network has of its own."""
+    return _table(("word", "stands for"), [(f"`{word}`", what) for word, what in WORDS.items()])
+
+
 def metrics() -> str:
     """Every metric."""
     rows = []
@@ -121,7 +150,15 @@ def events() -> str:
     return _table(("event", "level", "fields", "from"), rows)
 
 
-_MAKERS = {"events": events, "commands": commands, "keys": keys, "methods": methods, "metrics": metrics}
+_MAKERS = {
+    "events": events,
+    "commands": commands,
+    "keys": keys,
+    "methods": methods,
+    "metrics": metrics,
+    "examples": examples,
+    "words": words,
+}
 
 
 def written(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from drexnode.rpc import answers
 from drexnode.rpc.errors import REFUSED, RpcError, invalid_params, too_large
+from drexnode.rpc.examples import BLOCK_ID
 from drexnode.rpc.params import Flag, Hash32, Height
 from drexnode.rpc.registry import Context, method
 from drexnode.rpc.views import block_view, certificate_view, genesis_view, header_view
@@ -43,7 +44,7 @@ async def get_block_by_number(context: Context, height: Height, full: Flag = Fal
     "block or null",
     answers.Block | None,
     rest="GET /blocks-by-id/{block_id}",
-    example=("00" * 32, False),
+    example=(BLOCK_ID, True),
 )
 async def get_block_by_id(context: Context, block_id: Hash32, full: Flag = False) -> dict[str, Any] | None:
     """A final block by its id."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from drexnode.rpc import answers
 from drexnode.rpc.errors import invalid_params, too_large
+from drexnode.rpc.examples import VALIDATOR_KEY
 from drexnode.rpc.methods.network import consensus_view
 from drexnode.rpc.node_values import CastVote
 from drexnode.rpc.params import Flag, Hash32, Height
@@ -52,7 +53,7 @@ async def explain_stall(context: Context) -> dict[str, Any]:
     answers.VoteCast,
     rest="PUT /consensus/votes/{key}",
     admin=True,
-    example=("ab" * 32, True),
+    example=(VALIDATOR_KEY, False),
 )
 async def propose_validator_vote(context: Context, key: Hash32, add: Flag) -> dict[str, Any]:
     """Let this validator vote a candidate into the set, or a validator out of it."""
@@ -66,7 +67,7 @@ async def propose_validator_vote(context: Context, key: Hash32, add: Flag) -> di
     answers.VoteTaken,
     rest="DELETE /consensus/votes/{key}",
     admin=True,
-    example=("ab" * 32,),
+    example=(VALIDATOR_KEY,),
 )
 async def discard_validator_vote(context: Context, key: Hash32) -> dict[str, Any]:
     """Let this validator take its standing vote on a key back."""

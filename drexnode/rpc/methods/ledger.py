@@ -8,8 +8,8 @@ from typing import Any
 from drexnode import client_values
 from drexnode.rpc import answers
 from drexnode.rpc.errors import from_drex, invalid_params, too_large
+from drexnode.rpc.examples import ADDRESS, TRANSACTION
 from drexnode.rpc.ledger_api import Simulated
-from drexnode.rpc.methods.money import EXAMPLE_ADDRESS
 from drexnode.rpc.params import Address, ProofOf, ProofSubject, RawTransaction, RawTransactions
 from drexnode.rpc.registry import Context, method
 from ledger.proof import Question, Subject
@@ -25,7 +25,7 @@ from primitives.limits import SIMULATED_TRANSACTIONS
     "{txid, height, valid, changes, code, …}",
     client_values.Simulation,
     rest="POST /simulations",
-    example=("92…",),
+    example=(TRANSACTION,),
 )
 async def simulate_transaction(context: Context, transaction: RawTransaction) -> dict[str, Any]:
     """What a transaction would do in the next block, or the code by which it would be refused."""
@@ -38,7 +38,7 @@ async def simulate_transaction(context: Context, transaction: RawTransaction) ->
     "{valid, height, transactions}",
     client_values.Atomicity,
     rest="POST /atomicity",
-    example=(["92…", "92…"],),
+    example=([TRANSACTION],),
 )
 async def validate_atomicity(context: Context, transactions: RawTransactions) -> dict[str, Any]:
     """Whether transactions would all apply one after another: all of them, or the first one refused."""
@@ -81,7 +81,7 @@ def _answer(context: Context, item: Simulated) -> dict[str, Any]:
     "{address, lock, participant, clients_of}",
     client_values.RegisteredWallet,
     rest="GET /addresses/{address}",
-    example=(EXAMPLE_ADDRESS,),
+    example=(ADDRESS,),
 )
 async def get_wallet(context: Context, address: Address) -> dict[str, Any]:
     """What the registry says of an address: whose own lock it is, and which institutions enabled it."""
@@ -108,7 +108,7 @@ async def get_wallet(context: Context, address: Address) -> dict[str, Any]:
     "list of {asset, author, order_id, amount}",
     list[client_values.StandingFreeze],
     rest="GET /addresses/{address}/freezes",
-    example=(EXAMPLE_ADDRESS,),
+    example=(ADDRESS,),
 )
 async def get_frozen(context: Context, address: Address) -> list[dict[str, Any]]:
     """The freezes that stand on an address: order ids in hex, amounts in smallest units as text."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from drexnode.rpc import answers_node
 from drexnode.rpc.errors import invalid_params
+from drexnode.rpc.examples import FOLDER
 from drexnode.rpc.params import Flag, ParamType
 from drexnode.rpc.registry import Context, method
 from primitives.limits import MAX_HEIGHT
@@ -29,7 +30,7 @@ FolderPath = Annotated[str, ParamType(_path, {"type": "string", "description": "
     answers_node.Job,
     rest="POST /admin/snapshot",
     admin=True,
-    example=("/var/backups/state-1000",),
+    example=(f"{FOLDER}/snapshot",),
 )
 async def snapshot(context: Context, folder: FolderPath) -> dict[str, Any]:
     """Begin to write the state of the tip to a new folder on the node's machine; admin_job tells the end."""
@@ -42,7 +43,7 @@ async def snapshot(context: Context, folder: FolderPath) -> dict[str, Any]:
     answers_node.Job,
     rest="POST /admin/backup",
     admin=True,
-    example=("/var/backups/node", False),
+    example=(f"{FOLDER}/backup", False),
 )
 async def backup(context: Context, folder: FolderPath, new_base: Flag = False) -> dict[str, Any]:
     """Begin to make or extend the backup in a folder on the node's machine; admin_job tells the end."""

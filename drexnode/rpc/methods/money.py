@@ -8,12 +8,11 @@ from drexnode import client_values
 from drexnode.rpc import answers
 from drexnode.rpc.cursor import read_history_cursor, read_unspent_cursor, write_cursor
 from drexnode.rpc.errors import REFUSED, RpcError
+from drexnode.rpc.examples import ADDRESS
 from drexnode.rpc.params import DEFAULT_ROWS, Address, Asset, Cursor, Limit, MaybeAsset
 from drexnode.rpc.registry import Context, method
 from drexnode.rpc.views import asset_view, participant_view, unspent_view
 from primitives.address import encode_address
-
-EXAMPLE_ADDRESS = "drexdev1…"
 
 
 @method(
@@ -21,7 +20,7 @@ EXAMPLE_ADDRESS = "drexdev1…"
     "per asset {total, frozen, free}",
     dict[str, client_values.Balance],
     rest="GET /addresses/{address}/balance",
-    example=(EXAMPLE_ADDRESS,),
+    example=(ADDRESS,),
 )
 async def get_balance(context: Context, address: Address) -> dict[str, Any]:
     """What an address holds: an object of asset names, amounts in smallest units as text."""
@@ -45,7 +44,7 @@ def _text(context: Context, lock: bytes) -> str:
     "{height, address, outputs, cursor}",
     client_values.UnspentPage,
     rest="GET /addresses/{address}/outputs",
-    example=(EXAMPLE_ADDRESS, "BRL"),
+    example=(ADDRESS, "BRL"),
 )
 async def get_utxos(
     context: Context,
@@ -70,7 +69,7 @@ async def get_utxos(
     "{height, address, entries, cursor}",
     client_values.HistoryPage,
     rest="GET /addresses/{address}/history",
-    example=(EXAMPLE_ADDRESS,),
+    example=(ADDRESS,),
 )
 async def get_history(
     context: Context, address: Address, cursor: Cursor = None, limit: Limit = DEFAULT_ROWS

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from drexnode.rpc import answers_node
 from drexnode.rpc.errors import invalid_params
+from drexnode.rpc.examples import PEER_ADDRESS, PEER_ID
 from drexnode.rpc.params import ParamType
 from drexnode.rpc.registry import Context, method
 from primitives.limits import MAX_BAN_MS
 
 MAX_ADDRESS_CHARS = 512
-_EXAMPLE = "12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf"
 
 
 def _text(value: Any, _: Context) -> str:
@@ -67,7 +67,7 @@ async def bans(context: Context) -> list[dict[str, Any]]:
     bool,
     rest="DELETE /admin/bans/{peer_id}",
     admin=True,
-    example=(_EXAMPLE,),
+    example=(PEER_ID,),
 )
 async def unban(context: Context, peer_id: Peer) -> bool:
     """Lift a ban before its time."""
@@ -80,7 +80,7 @@ async def unban(context: Context, peer_id: Peer) -> bool:
     bool,
     rest="POST /admin/peers",
     admin=True,
-    example=(f"/ip4/10.0.0.1/tcp/26600/p2p/{_EXAMPLE}",),
+    example=(PEER_ADDRESS,),
 )
 async def add_peer(context: Context, address: Multiaddr) -> bool:
     """Keep a connection to a permitted peer until the node stops."""
@@ -93,7 +93,7 @@ async def add_peer(context: Context, address: Multiaddr) -> bool:
     bool,
     rest="DELETE /admin/peers/{peer_id}",
     admin=True,
-    example=(_EXAMPLE, 600_000),
+    example=(PEER_ID, 1_000),
 )
 async def remove_peer(context: Context, peer_id: Peer, ban_ms: BanMs = 0) -> bool:
     """Dial a peer no longer and disconnect it; with `ban_ms` also keep it out for so long."""
@@ -106,7 +106,7 @@ async def remove_peer(context: Context, peer_id: Peer, ban_ms: BanMs = 0) -> boo
     list[answers_node.Step],
     rest="POST /admin/peer-tests",
     admin=True,
-    example=(f"/ip4/10.0.0.1/tcp/26600/p2p/{_EXAMPLE}",),
+    example=(PEER_ADDRESS,),
 )
 async def test_peer(context: Context, address: Multiaddr) -> list[dict[str, Any]]:
     """Walk name, tcp, noise, identity, permission, chain and height of a peer; a failed step says why."""

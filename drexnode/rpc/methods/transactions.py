@@ -12,11 +12,10 @@ from drexnode import client_values
 from drexnode.rpc import answers
 from drexnode.rpc.chain_values import Submitted, TransactionState
 from drexnode.rpc.errors import from_drex, too_many_waiters
+from drexnode.rpc.examples import TRANSACTION, TXID
 from drexnode.rpc.params import Asset, Hash32, RawTransaction, RawTransactions, Reference, TimeoutMs
 from drexnode.rpc.registry import Context, method
 from drexnode.rpc.views import state_view, transaction_view
-
-EXAMPLE_ID = "00" * 32
 
 
 @method(
@@ -25,7 +24,7 @@ EXAMPLE_ID = "00" * 32
     answers.Hash,
     rest="POST /transactions",
     sends=True,
-    example=("92…",),
+    example=(TRANSACTION,),
 )
 async def send_transaction(context: Context, transaction: RawTransaction) -> str:
     """Submit one transaction `[body, witness]` in hex; a known one answers with its id again."""
@@ -42,7 +41,7 @@ async def send_transaction(context: Context, transaction: RawTransaction) -> str
     list[client_values.Sent],
     rest="POST /transaction-batches",
     sends=True,
-    example=(["92…"],),
+    example=([TRANSACTION],),
 )
 async def send_transactions(context: Context, transactions: RawTransactions) -> list[dict[str, Any]]:
     """Submit many transactions at once; each has its own answer, in order."""
@@ -62,7 +61,7 @@ def _answer(item: Submitted) -> dict[str, Any]:
     "transaction or null",
     answers.Transaction | None,
     rest="GET /transactions/{txid}",
-    example=(EXAMPLE_ID,),
+    example=(TXID,),
 )
 async def get_transaction(context: Context, txid: Hash32) -> dict[str, Any] | None:
     """A transaction by its id, pending or final, decoded and as bytes."""
@@ -75,7 +74,7 @@ async def get_transaction(context: Context, txid: Hash32) -> dict[str, Any] | No
     "{txid, status, height, code, reason, …}",
     client_values.Status,
     rest="GET /transactions/{txid}/status",
-    example=(EXAMPLE_ID,),
+    example=(TXID,),
 )
 async def get_transaction_status(context: Context, txid: Hash32) -> dict[str, Any]:
     """UNKNOWN, PENDING, FINAL or REJECTED, with height and round, or code and reason."""
@@ -87,7 +86,7 @@ async def get_transaction_status(context: Context, txid: Hash32) -> dict[str, An
     "as drex_getTransactionStatus",
     client_values.Status,
     rest="GET /transactions/{txid}/outcome",
-    example=(EXAMPLE_ID, 1000),
+    example=(TXID, 1000),
 )
 async def wait_transaction(context: Context, txid: Hash32, timeout_ms: TimeoutMs = 10_000) -> dict[str, Any]:
     """Answer when the transaction is FINAL or REJECTED, or with its state when the time is over."""
