@@ -195,6 +195,9 @@ class HeadTracker:
                 except DecodeError as error:
                     self._transport.report(message.peer, Offence.INVALID_MESSAGE, f"head: {error.message}")
                     continue
+                if self._judge_head(head) is Verdict.REJECT:
+                    self._transport.report(message.peer, Offence.INVALID_MESSAGE, "head: nobody decided it")
+                    continue
                 self._saw(message.peer, head.height)
 
     async def _hear_gossip(self) -> None:
@@ -210,12 +213,14 @@ class HeadTracker:
                     self._ask_soon(message.peer)
 
     def _judge(self, neighbour: PeerId, payload: bytes) -> Verdict:
-        """Relay heads above the own one that look certified: quorum, block id and the first seal hold. One
-        seal is what can be checked in the time a relay has; whoever fetches the block checks them all."""
         try:
-            head = decode_message(payload, HeadAnnouncement)
+            return self._judge_head(decode_message(payload, HeadAnnouncement))
         except DecodeError:
             return Verdict.REJECT
+
+    def _judge_head(self, head: HeadAnnouncement) -> Verdict:
+        """Relay heads above the own one that look certified: quorum, block id and the first seal hold. One
+        seal is what can be checked in the time a relay has; whoever fetches the block checks them all."""
         own = self._finalizer.head
         if head.height <= own.height or head.certificate is None:
             return Verdict.IGNORE

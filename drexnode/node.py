@@ -200,6 +200,7 @@ class Node:
             self._overrides,
             patience_ms=SYNC_PATIENCE_MS,
             decides=lambda: signer is not None and signer.public_key in finalizer.head.validators,
+            validator_peers=self._permits.other_validators,
         )
         self._heads = HeadTracker(
             transport,

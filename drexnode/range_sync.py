@@ -102,6 +102,10 @@ class RangePlanner:
         for request_id in [key for key, request in self._requests.items() if request.ask.peer == peer]:
             del self._requests[request_id]
 
+    def tip_of(self, peer: PeerId) -> int | None:
+        """What `peer` claims, less what it was found not to hold; None for a stranger."""
+        return self._book.tip_of(peer)
+
     # --- asking
 
     def plan(self, now_ms: int) -> list[FetchRange]:

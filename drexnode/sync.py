@@ -3,12 +3,13 @@
 Promises: claims of peers decide whom to ask and nothing else (`sync_pipeline` believes certificates alone);
 memory is bounded by the planner's window; there is no switch between catching up and following at the tip,
 so no gap: a head that a peer shows is fetched from that peer in the same turn of the event loop. A validator
-leaves the next height to its consensus for `SYNC_PATIENCE_MS` before it asks. docs/sync.md.
+leaves the next height to its consensus for `SYNC_PATIENCE_MS` before it asks. That this node is behind, which
+closes its pool, is believed of more validators than may lie, not of one peer. docs/sync.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -34,6 +35,7 @@ from primitives.limits import (
     SYNC_FAR_BLOCKS,
     SYNC_REQUEST_TIMEOUT_MS,
 )
+from primitives.validators import max_faulty
 
 _log = get_logger("sync")
 
@@ -64,14 +66,17 @@ class Synchroniser:
         *,
         patience_ms: int = 0,
         decides: Callable[[], bool] = lambda: True,
+        validator_peers: Callable[[], Collection[PeerId]] = lambda: (),
     ) -> None:
         """`patience_ms` is how long the next height is left to the own consensus, while this node `decides`
-        it: a validator that was voted out, or not yet in, follows like anybody else."""
+        it: a validator that was voted out, or not yet in, follows like anybody else. `validator_peers()` are
+        the peers of the current validators, this node's own left out."""
         self._transport = transport
         self._finalizer = finalizer
         self._metrics = metrics
         self._patience_ms = patience_ms
         self._decides = decides
+        self._validator_peers = validator_peers
         self._planner = RangePlanner(finalizer.head.height)
         self._pipeline = BlockPipeline(
             finalizer,
@@ -126,8 +131,18 @@ class Synchroniser:
     def status(self) -> SyncStatus:
         """Where catching up stands, for people and readiness."""
         source = self._planner.source() if self._progress.is_behind else None
-        height, target = self._finalizer.head.height, self._planner.target
-        return SyncStatus(self._progress.is_behind, height, max(height, target), source)
+        height = self._finalizer.head.height
+        return SyncStatus(self._progress.is_behind, height, max(height, self._credible_target()), source)
+
+    def _credible_target(self) -> int:
+        """The height that more validators claim than may lie, so that an honest one is among them; while so
+        many are not heard, the highest that anybody claims."""
+        lying = max_faulty(len(self._finalizer.head.validators.keys))
+        claims = (self._planner.tip_of(peer) for peer in self._validator_peers())
+        heard = sorted((tip for tip in claims if tip is not None), reverse=True)
+        if len(heard) <= lying:
+            return self._planner.target
+        return min(self._planner.target, max(self._finalizer.head.height, heard[lying]))
 
     # --- the loop
 
@@ -211,7 +226,7 @@ class Synchroniser:
         self._changed.set()
 
     def _tell_progress(self, now_ms: int) -> None:
-        height, target = self._finalizer.head.height, self._planner.target
+        height, target = self._finalizer.head.height, self._credible_target()
         self._metrics.sync_target_height.set(target)
         change = self._progress.update(height, target)
         if change is True:

@@ -104,6 +104,7 @@ def make_follower(
         overrides,
         patience_ms=patience_ms,
         decides=lambda: decides,
+        validator_peers=lambda: validators,
     )
     heads = HeadTracker(
         host,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec import structs
 
 from drexnode.head_pacing import DirectPacer, GossipPacer
 from drexnode.wire import METHOD_STATUS, HeadAnnouncement, Status, encode_message
@@ -174,6 +175,23 @@ async def test_a_malformed_announcement_is_charged(tmp_path: Path) -> None:
         full.host.send(observer.host.peer_id, Channel.BLOCKS, b"\xc1")
         gate = observer.host.hub.gate
         await until(lambda: gate.score(full.host.peer_id, observer.host.hub.now_ms()) > 0)
+
+
+@trio_test
+async def test_an_announced_head_that_nobody_decided_is_charged_and_not_followed(tmp_path: Path) -> None:
+    async with open_network(tmp_path, "fo") as (full, observer):
+        await Chain(full.finalizer, DOCUMENT).grow(2)
+        await until(lambda: observer.height == 2)
+        head = full.finalizer.head
+        forged = structs.replace(head.header, height=1_000, parent_id=head.block_id)
+        payload = encode_message(HeadAnnouncement(forged, head.certificate))
+        full.host.send(observer.host.peer_id, Channel.BLOCKS, payload)
+        gate = observer.host.hub.gate
+        await until(lambda: gate.score(full.host.peer_id, observer.host.hub.now_ms()) > 0)
+        known = observer.heads.peer(full.host.peer_id)
+        assert known is not None
+        assert known.height == 2
+        assert observer.sync.status().target_height == 2
 
 
 @trio_test

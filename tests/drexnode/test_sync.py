@@ -309,6 +309,31 @@ async def test_a_validator_out_of_the_set_follows_without_patience(tmp_path: Pat
         await until(lambda: two.height == 1)
 
 
+async def test_one_liar_cannot_tell_a_node_that_it_is_behind_and_two_validators_of_four_can(
+    tmp_path: Path,
+) -> None:
+    """A permitted peer that announced far heads and served none had a validator close its pool: at its turn
+    it proposed nothing, and the round was lost."""
+    validators = [PeerId(f"validator-{number}") for number in range(3)]
+    liar = PeerId("liar")
+    async with open_follower(
+        MemoryNetwork(), "one", tmp_path, DOCUMENT, role="validator", validators=validators
+    ) as one:
+        assert len(one.finalizer.head.validators.keys) == 4
+        one.sync.tip_claimed(liar, 900)
+        assert one.sync.status().target_height == 900  # nobody else was heard yet
+        for validator in validators:
+            one.sync.tip_claimed(validator, 0)
+        one.sync.head_seen(liar, 1_000)
+        assert one.sync.status().target_height == 0
+        one.sync.tip_claimed(validators[0], 2_000)  # one of four may lie
+        assert one.sync.status().target_height == 0
+        one.sync.tip_claimed(validators[1], 50)
+        assert one.sync.status().target_height == 50
+        one.sync.tip_claimed(validators[2], 60)
+        assert one.sync.status().target_height == 60
+
+
 async def test_a_validator_fetches_at_once_what_consensus_asks_for(tmp_path: Path) -> None:
     network = MemoryNetwork()
     async with (
