@@ -51,6 +51,7 @@ BEGUN = "begun"
 CROWD = 16
 UNKNOWN_IDS = 8_000
 LOOK_S = 0.02
+FIRST_BLOW_S = 30.0
 
 
 async def flood_connections(target: Target) -> None:
@@ -340,9 +341,20 @@ ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
 
 
 async def _carry_out(attack: Callable[[Target], Awaitable[None]], target: Target, seconds: float) -> None:
-    with trio.move_on_after(seconds), suppress(BaseExceptionGroup, *GONE):
-        await attack(target)
-        await trio.sleep_forever()
+    """For so long; on a busy machine until the first blow, so that an attack never passes for one that was
+    not carried out."""
+
+    async def strike() -> None:
+        with suppress(BaseExceptionGroup, *GONE):
+            await attack(target)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(strike)
+        await trio.sleep(seconds)
+        with trio.move_on_after(FIRST_BLOW_S):
+            while not target.blows:  # noqa: ASYNC110 - attacks only count
+                await trio.sleep(LOOK_S)
+        nursery.cancel_scope.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
