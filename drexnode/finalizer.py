@@ -141,7 +141,18 @@ class Finalizer:
                 self.tree.commit(executed.patch)
                 self._advance(block, executed)
             self._metrics.block_execute_seconds.labels("commit").observe(trio.current_time() - begin)
-        await breathe(self.store.state.settle())
+            await breathe(self.store.state.settle())
+            if self.store.pages.is_due(self.tree):
+                await self._save_pages()
+
+    async def _save_pages(self) -> None:
+        """Bring the tree's pages on disk to the head. The next block waits for it, votes do not."""
+        batch = await breathe(self.store.pages.prepare(self.tree))
+        if batch is None:
+            raise InvariantViolation("PAGES_ABANDONED", "the pages of the state tree were not prepared")
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self.store.database.write, batch)
+            self.store.pages.saved(self.tree)
 
     async def wait_height(self, height: int) -> Head:
         """Return the head as soon as it is at least `height`."""

@@ -59,6 +59,7 @@ class TreePatch:
     pages: Mapping[bytes, bytes | None]
     groups: Mapping[bytes, bytes | None]
     digests: tuple[Mapping[int, bytes], ...]
+    edits: Mapping[int, list[Edit]]  # by bucket, ascending: what made the pages of the parent's these
 
     def page_writes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """Every (page key, page) that storage writes with the block; None deletes."""
@@ -73,9 +74,19 @@ def group_page_key(group: int) -> bytes:
 class StateTree:
     """The committed tree: all node digests in RAM (34 MB for 2^20 buckets), bucket pages behind a cache."""
 
-    def __init__(self, bucket_count: int, pages: PageStore, *, cache_pages: int = TREE_CACHE_PAGES) -> None:
+    def __init__(
+        self,
+        bucket_count: int,
+        pages: PageStore,
+        *,
+        cache_pages: int = TREE_CACHE_PAGES,
+        keeps_unsaved: bool = False,
+    ) -> None:
         """Open the tree as `pages` hold it (an empty store gives the empty tree). Reads one page per 16
-        buckets; raises `InvariantViolation` for a malformed page or an unknown bucket count."""
+        buckets; raises `InvariantViolation` for a malformed page or an unknown bucket count.
+
+        With `keeps_unsaved` the store may lag behind: pages of committed patches stay here, in RAM, until
+        `pages_saved`."""
         if bucket_count not in BUCKET_COUNTS:
             raise InvariantViolation("TREE_BUCKETS", f"{bucket_count} is not one of {BUCKET_COUNTS}")
         self.bucket_count = bucket_count
@@ -85,6 +96,10 @@ class StateTree:
         self._cache_pages = cache_pages
         self._levels = _open_levels(bucket_count, pages)
         self._root = bytes(self._levels[-1])
+        self._keeps_unsaved = keeps_unsaved
+        self._unsaved: dict[bytes, bytes | None] = {}
+        self.unsaved_edits = 0
+        """Edits in the patches committed since the last `pages_saved`."""
         self._unsettled: TreePatch | None = None  # committed, and not yet in the levels and the cache
 
     @property
@@ -124,13 +139,19 @@ class StateTree:
         """`apply` that yields after every `updates_per_slice` updates, so that an event loop can breathe.
 
         A commit meanwhile makes it worthless: then leave it, its patch would be refused."""
+        edits = yield from self._edits_by_bucket(changes, updates_per_slice)
+        in_order = {bucket: edits[bucket] for bucket in sorted(edits)}
+        return (yield from self.apply_edits(in_order, updates_per_slice))
+
+    def apply_edits(
+        self, edits: Mapping[int, list[Edit]], updates_per_slice: int = TREE_UPDATES_PER_SLICE
+    ) -> Slices[TreePatch]:
+        """`apply_in_slices` for edits that are sorted by bucket, buckets ascending: those of a patch."""
         yield from self.settle()
         work = PageEditor(self._load)
         base_root = self._root
-        edits = yield from self._edits_by_bucket(changes, updates_per_slice)
         buckets, digests, done = self._levels[0], dict[int, bytes](), 0
-        for bucket in sorted(edits):
-            part = edits.pop(bucket)
+        for bucket, part in edits.items():
             page_key = bucket_page_key(bucket)
             slot = bucket * HASH_BYTES
             page = None if buckets[slot : slot + HASH_BYTES] == ZERO_HASH else self._load(page_key)
@@ -145,7 +166,7 @@ class StateTree:
                 yield
         groups: dict[bytes, bytes | None] = {}
         levels = yield from self._regroup(digests, groups, updates_per_slice)
-        return TreePatch(base_root, levels[-1].get(0, base_root), work.pages, groups, levels)
+        return TreePatch(base_root, levels[-1].get(0, base_root), work.pages, groups, levels, edits)
 
     def commit(self, patch: TreePatch) -> None:
         """Make `patch` the committed tree, at once; `settle` does the work afterwards. Raises
@@ -172,11 +193,25 @@ class StateTree:
         pages = iter(patch.pages.items())
         while part := list(itertools.islice(pages, TREE_SETTLED_PER_SLICE)):
             self._cache.update(part)
+            if self._keeps_unsaved:
+                self._unsaved.update(part)
             yield
             if self._unsettled is not patch:
                 return
         self._trim_cache()
+        if self._keeps_unsaved:
+            self._unsaved.update(patch.groups)
+            self.unsaved_edits += sum(map(len, patch.edits.values()))
         self._unsettled = None
+
+    @property
+    def unsaved_pages(self) -> Mapping[bytes, bytes | None]:
+        """Pages of settled patches that the store need not have yet (`keeps_unsaved`); None deletes."""
+        return self._unsaved
+
+    def pages_saved(self) -> None:
+        """The store has all of `unsaved_pages` by now."""
+        self._unsaved, self.unsaved_edits = {}, 0
 
     def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[Edit]]]:
         edits: dict[int, list[Edit]] = {}
@@ -221,6 +256,8 @@ class StateTree:
     def _load(self, page_key: bytes) -> bytes | None:
         if page_key in self._cache:
             return self._cache[page_key]
+        if page_key in self._unsaved:
+            return self._unsaved[page_key]
         page = self._cache[page_key] = self._store.load(page_key)
         return page
 

@@ -309,12 +309,20 @@ MAX_STATEMENTS = 1024  # in one proposal
 
 # --- snapshots and backups (storage/snapshot_*.py, storage/backup*.py)
 MAX_TRUST_LINKS = 65_536  # changes of the validator set between the genesis and a block
-SNAPSHOT_CHUNK_BYTES = MIB  # entries in one file; the last one may push it a little beyond
+SNAPSHOT_CHUNK_BYTES = 512 * KIB  # entries in one file; the last one may push it a little beyond
 MAX_SNAPSHOT_CHUNK_BYTES = 2 * MIB
 MAX_SNAPSHOT_CHUNKS = 1_000_000  # about a terabyte of state
 MAX_MANIFEST_BYTES = 256 * MIB
 SNAPSHOT_ROWS_PER_PAUSE = 128  # rows read beside a running node before it may breathe: 0.2 ms
 SNAPSHOT_PAUSE_MS = 1
+MAX_SNAPSHOT_BYTES = 1 << 40  # of all chunks of one that a peer offers
+MAX_SNAPSHOT_OFFERS = 8
+MAX_OFFERED_MANIFEST_BYTES = 16 * MIB  # 200 GB of state in chunks of the usual size
+SNAPSHOT_PART_BYTES = MIB  # of a manifest or chunk in one answer
+SNAPSHOT_OFFER_WAIT_MS = 2_000  # for a second peer's offer, before the best one is taken
+SNAPSHOT_NO_OFFER_MS = 30_000  # without any offer, before that is an error or blocks are fetched
+SNAPSHOT_ASK_AGAIN_MS = 1_000
+SNAPSHOT_STALL_MS = 20_000  # without a chunk, before another snapshot is looked for
 RESTORE_ROWS_PER_BATCH = 20_000
 
 # --- the signer process (drexnode/signer_server.py, signer_remote.py)

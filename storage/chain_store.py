@@ -39,7 +39,6 @@ from storage.layout import (
     HEADER,
     HEIGHT_OF_BLOCK,
     META_TIP,
-    PAGE,
     STATE,
     VALIDATOR_SET,
     ContentRow,
@@ -56,6 +55,7 @@ from storage.leveldb import Batch, Database, open_database
 from storage.migrations import migrate
 from storage.schema import check_schema, schema_rows
 from storage.state_store import StateStore
+from storage.tree_rows import PageSaver, put_edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,8 @@ class PreparedBlock:
     books: Mapping[bytes, int]
     batch: Batch
     rows: int
+    edit_rows: int
     changes_rules: bool
-
-
-class TreePages:
-    """`ledger.state_tree.PageStore` over the database: the tree's pages as of the applied tip."""
-
-    def __init__(self, store: ChainStore) -> None:
-        self._store = store
-
-    def load(self, page_key: bytes) -> bytes | None:
-        """The page as the last applied block left it. Raises `StorageFailure`."""
-        return self._store.state.view.get(PAGE + page_key)
 
 
 class ChainStore:
@@ -100,7 +90,7 @@ class ChainStore:
     def __init__(self, database: Database, mark: AcknowledgedMark, hot_set_bytes: int) -> None:
         self.database = database
         self.state = StateStore(database, hot_set_bytes)
-        self.pages = TreePages(self)
+        self.pages = PageSaver(database)
         self.mark = mark
         self._tip = _load_tip(database)
         self._books = load_books(database)
@@ -152,9 +142,7 @@ class ChainStore:
         batch = self.database.batch()
         count = yield from _in_slices(batch, ((STATE + key, delta.changes[key][1]) for key in keys))
         count += yield from _put_unspent(batch, outputs)
-        pages = dict(patch.page_writes())
-        yield
-        count += yield from _in_slices(batch, ((PAGE + key, pages[key]) for key in sorted(pages)))
+        edit_rows = yield from put_edits(batch, block.height, patch)
         rows = yield from index_rows(block, delta.changes)
         count += yield from _put_indexes(batch, rows)
         for asset, amount in books.items():
@@ -166,7 +154,8 @@ class ChainStore:
         batch.put(height_key(HEADER, block.height), header)
         batch.put(HEIGHT_OF_BLOCK + block.block_id, block.height.to_bytes(8, "big"))
         batch.put(META_TIP, encode(TipRow(block.height, block.block_id, block.header.state_root)))
-        return PreparedBlock(block, delta, books, batch, count + len(books) + 3, _changes_rules(keys))
+        count += edit_rows + len(books) + 3
+        return PreparedBlock(block, delta, books, batch, count, edit_rows, _changes_rules(keys))
 
     def write(self, prepared: PreparedBlock, certificate: CommitCertificate | None) -> None:
         """Make the block durable with its certificate (None for genesis alone). Blocking: run it in a thread.
@@ -196,6 +185,7 @@ class ChainStore:
         `state.settle` in slices afterwards. Commit the tree's patch in the same breath."""
         self._check_parent(prepared.block)
         self.state.apply(prepared.delta.changes, changes_rules=prepared.changes_rules)
+        self.pages.block_applied(prepared.block.height, prepared.edit_rows)
         self._books = {**self._books, **prepared.books}
         self._tip = Tip(prepared.block.header, prepared.block.block_id)
         self._stored.difference_update([name for name in tuple(self._stored) if name[0] <= self._tip.height])

@@ -7,6 +7,7 @@ every unspent output. The full scan is in storage/verify.py. Nothing is repaired
 
 from __future__ import annotations
 
+from ledger.slices import finish
 from ledger.state_tree import StateTree
 from primitives.block import BlockHeader, block_id
 from primitives.errors import InvariantViolation, StorageFailure
@@ -14,6 +15,7 @@ from primitives.limits import INTEGRITY_PARENTS
 from storage.books import check_all_books
 from storage.chain_store import ChainStore
 from storage.queries import ChainQueries
+from storage.tree_rows import TreePages, replay
 
 
 def check_open(store: ChainStore, chain_id: bytes, bucket_count: int) -> StateTree:
@@ -22,7 +24,9 @@ def check_open(store: ChainStore, chain_id: bytes, bucket_count: int) -> StateTr
     Raises `StorageFailure` (STORAGE_CORRUPT) when rows are missing or do not fit, `InvariantViolation`
     (SUPPLY_MISMATCH) when the books differ.
     """
-    tree = StateTree(bucket_count, store.pages)
+    tree = StateTree(bucket_count, TreePages(store.database), keeps_unsaved=True)
+    for _ in replay(store.database, tree):
+        finish(tree.settle())
     sums = store.state.warm()
     tip = store.tip
     if tip is None:

@@ -16,12 +16,13 @@ from primitives.limits import BODIES_PER_CHUNK, MAX_ENCODED_BLOCK_BYTES
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 BODIES = b"t"  # + height(8) + block id(32) + chunk(4) -> [transaction, …], at most BODIES_PER_CHUNK
 BOOK = b"k"  # + asset name                          -> sum of its unspent outputs(16)
 CERTIFICATE = b"c"  # + height(8)                    -> commit certificate
 CONTENT = b"w"  # + height(8) + block id(32)         -> header and the list of wtxids
+EDITS = b"e"  # + height(8) + number(4)              -> edits of the state tree that no saved page contains
 HEADER = b"h"  # + height(8)                         -> header of the decided block
 HEIGHT_OF_BLOCK = b"i"  # + block id(32)             -> height(8)
 HISTORY = b"y"  # + lock(32) + height(8) + position(4) -> txid(32)
@@ -39,6 +40,7 @@ KINDS = (
     BOOK,
     CERTIFICATE,
     CONTENT,
+    EDITS,
     HEADER,
     HEIGHT_OF_BLOCK,
     HISTORY,

@@ -154,4 +154,12 @@ def _voted_about(raw: bytes, chain_id: bytes) -> bytes | None:
     return None
 
 
-STEPS: dict[int, Step] = {1: _keep_validator_sets}
+# --- 2 to 3: pages of the state tree are saved from time to time
+
+
+def _keep_pages(database: Database, batch: Batch, chain_id: bytes) -> str:
+    """Layout 2 wrote the pages with every block: they are those of the tip, and there are no edits to add."""
+    return "the pages of the state tree stay as they are"
+
+
+STEPS: dict[int, Step] = {1: _keep_validator_sets, 2: _keep_pages}

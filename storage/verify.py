@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 from ledger.block import tx_root
@@ -18,7 +19,7 @@ from ledger.state_tree import StateTree, TreePatch
 from ledger.transaction import Transaction, decode_transaction
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import Verify
-from primitives.errors import DrexError
+from primitives.errors import DrexError, InvariantViolation, StorageFailure
 from primitives.limits import MAX_FINDINGS
 from primitives.validators import ValidatorSet
 from storage.block_rows import unspent_row
@@ -40,6 +41,7 @@ from storage.layout import (
 )
 from storage.queries import ChainQueries, StoredBlock
 from storage.tables import damaged_parts
+from storage.tree_rows import TreePages, replay
 from storage.validator_rows import read_overrides
 
 GenesisOutputs = Mapping[bytes, tuple[bytes, bytes]]
@@ -238,7 +240,7 @@ class _Scan:
         if sums != {asset: amount for asset, amount in load_books(self._view).items() if amount}:
             self._report.find("the books differ from the sums of unspent outputs")
         check_all_books(load_books(self._view), self._view)
-        self._pages(pages)
+        self._pages(pages, bucket_count)
 
     def _output(self, key: bytes, value: bytes, balances: dict[bytes, int], sums: dict[bytes, int]) -> None:
         amount = int.from_bytes(value[32:40], "big")
@@ -248,15 +250,25 @@ class _Scan:
         if self._view.get(unspent_row(key, value)) is None:
             self._report.find(f"output {key[1:].hex()}: missing in its lock's index")
 
-    def _pages(self, rebuilt: RamPages) -> None:
-        """The stored tree pages are exactly those of a tree built anew."""
+    def _pages(self, rebuilt: RamPages, bucket_count: int) -> None:
+        """The saved tree pages, with the edits since then, are exactly those of a tree built anew."""
+        edited: dict[bytes, bytes | None] = {}
+        try:
+            tree = StateTree(bucket_count, TreePages(self._view), keeps_unsaved=True)
+            for patch in replay(self._view, tree):
+                edited.update(patch.page_writes())
+        except (InvariantViolation, StorageFailure) as error:
+            self._report.find(error.message)
+            return
+        saved = ((row[len(PAGE) :], page) for row, page in self._view.scan(PAGE, after(PAGE)))
+        unedited = ((key, page) for key, page in saved if key not in edited)
         count = 0
-        for row, page in self._view.scan(PAGE, after(PAGE)):
+        for key, page in chain(unedited, edited.items()):
+            if page is None:
+                continue
             count += 1
-            if rebuilt.load(row[len(PAGE) :]) != page:
-                self._report.find(
-                    f"page {row[len(PAGE) :].hex()} of the state tree is not what the state makes"
-                )
+            if rebuilt.load(key) != page:
+                self._report.find(f"page {key.hex()} of the state tree is not what the state makes")
         if count != len(rebuilt):
             self._report.find(f"the state tree has {count} pages, {len(rebuilt)} are expected")
 

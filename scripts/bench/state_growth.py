@@ -19,8 +19,9 @@ from pathlib import Path
 
 from ledger.state import Change, output_key, output_value
 from ledger.state_tree import StateTree
-from storage.chain_store import ChainStore, TreePages, open_chain_store
+from storage.chain_store import ChainStore, open_chain_store
 from storage.layout import PAGE, STATE
+from storage.tree_rows import TreePages
 from tests.storage.chains import CHAIN_ID
 
 SMALL = 10_000
@@ -112,7 +113,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         store = open_chain_store(Path(folder) / "chain", CHAIN_ID, hot_set_bytes=HOT_SET_BYTES, create=True)
         store.state.warm()
-        tree = StateTree(options.buckets, TreePages(store))
+        tree = StateTree(options.buckets, TreePages(store.database))
         grow(store, tree, 0, SMALL)
         few = measure(store, tree, 0, SMALL)
         first = BLOCKS * OUTPUTS_A_BLOCK

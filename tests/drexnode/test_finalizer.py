@@ -13,6 +13,8 @@ from drexnode.metrics import Metrics
 from ledger.block import Block, FinalizedBlock
 from primitives.errors import InvalidBlock, InvariantViolation
 from primitives.keys import verify
+from storage import tree_rows
+from storage.layout import EDITS, after
 from tests.drexnode.chain import Chain, genesis_document, open_finalizer
 
 pytestmark = pytest.mark.trio
@@ -141,3 +143,20 @@ async def test_an_execution_is_superseded_by_the_decision_of_its_height(tmp_path
             await finalizer.finalize(decided, executed)
         assert codes in (["BLOCK_SUPERSEDED"], [])
         assert executor.find(slow.block_id) is None
+
+
+async def test_the_trees_pages_are_saved_now_and_then_and_a_start_finds_the_same_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_rows, "TREE_UNSAVED_BLOCKS", 3)
+    waiting = []
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        for _ in range(5):
+            await chain.grow(1)
+            rows = finalizer.store.database.scan(EDITS, after(EDITS))
+            waiting.append(len({key[1:9] for key, _ in rows}))
+        root = finalizer.tree.root
+    assert waiting == [2, 0, 1, 2, 0]  # the genesis counts as well
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        assert finalizer.tree.root == root

@@ -1,0 +1,128 @@
+"""Saved pages with the stored edits are the tree at the tip, whenever the pages were saved last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger.slices import finish
+from ledger.state_tree import StateTree
+from primitives.codec import encode
+from primitives.errors import StorageFailure
+from storage import tree_rows
+from storage.chain_store import ChainStore, open_chain_store
+from storage.integrity import check_open
+from storage.layout import EDITS, META_SCHEMA, PAGE, after
+from storage.schema import SchemaRow
+from storage.verify import verify_store
+from tests.storage.chains import BUCKETS, CHAIN_ID, SyntheticChain, commit
+
+
+def open_store(folder: Path) -> ChainStore:
+    return open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=1 << 24, create=True)
+
+
+def count(store: ChainStore, kind: bytes) -> int:
+    return sum(1 for _ in store.database.scan(kind, after(kind)))
+
+
+def save(store: ChainStore, tree: StateTree) -> None:
+    store.database.write(finish(store.pages.prepare(tree)))
+    store.pages.saved(tree)
+
+
+@pytest.mark.parametrize("saved_after", [(), (0,), (3,), (1, 4), (6,)])
+def test_a_start_finds_the_root_of_the_tip(tmp_path: Path, saved_after: tuple[int, ...]) -> None:
+    chain = SyntheticChain(seed=3, holders=400)
+    store = open_store(tmp_path)
+    tree = check_open(store, CHAIN_ID, BUCKETS)
+    for number, made in enumerate([chain.emission(500), *chain.blocks(6, transfers=60)]):
+        commit(store, made)
+        patch = tree.apply(made.delta.changes)
+        tree.commit(patch)
+        if number in saved_after:
+            save(store, tree)
+            assert count(store, EDITS) == 0
+        store.close()
+        store = open_store(tmp_path)
+        tree = check_open(store, CHAIN_ID, BUCKETS)
+        assert tree.root == made.patch.root
+        assert verify_store(store, CHAIN_ID, BUCKETS).findings == []
+    store.close()
+
+
+def test_what_was_not_saved_is_held_in_ram_however_small_the_cache(tmp_path: Path) -> None:
+    chain = SyntheticChain(seed=4, holders=400)
+    store = open_store(tmp_path)
+    pages = tree_rows.TreePages(store.database)
+    tree = StateTree(BUCKETS, pages, cache_pages=1, keeps_unsaved=True)
+    for made in [chain.emission(900), *chain.blocks(4, transfers=100)]:
+        commit(store, made)
+        tree.commit(tree.apply(made.delta.changes))
+        assert tree.root == made.patch.root
+    assert count(store, PAGE) == 0
+    save(store, tree)
+    assert (tree.unsaved_edits, len(tree.unsaved_pages)) == (0, 0)
+    assert count(store, PAGE) > BUCKETS / 16
+    made = chain.transfers(100)
+    assert tree.apply(made.delta.changes).root == made.patch.root  # the pages come from the disk now
+    store.close()
+
+
+@pytest.mark.parametrize("limit", ["TREE_UNSAVED_EDITS", "TREE_UNSAVED_PAGES", "TREE_UNSAVED_BLOCKS"])
+def test_pages_are_due_by_edits_pages_and_blocks(
+    tmp_path: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = SyntheticChain(seed=5)
+    store = open_store(tmp_path)
+    tree = check_open(store, CHAIN_ID, BUCKETS)
+    made = chain.emission(30)
+    commit(store, made)
+    tree.commit(tree.apply(made.delta.changes))
+    finish(tree.settle())
+    assert not store.pages.is_due(tree)
+    monkeypatch.setattr(tree_rows, limit, 1)
+    assert store.pages.is_due(tree)
+    save(store, tree)
+    assert not store.pages.is_due(tree)
+    store.close()
+
+
+def test_edits_that_do_not_fit_are_damage_that_names_the_next_command(tmp_path: Path) -> None:
+    chain = SyntheticChain(seed=6)
+    store = open_store(tmp_path)
+    for made in [chain.emission(30), chain.transfers(5)]:
+        commit(store, made)
+    batch = store.database.batch()
+    first, _ = next(iter(store.database.scan(EDITS, after(EDITS))))
+    batch.delete(first)
+    store.database.write(batch)
+    store.close()
+    store = open_store(tmp_path)
+    with pytest.raises(StorageFailure, match="drexnode verify") as caught:
+        check_open(store, CHAIN_ID, BUCKETS)
+    assert caught.value.code == "STORAGE_CORRUPT"
+    assert any("edits" in finding for finding in verify_store(store, CHAIN_ID, BUCKETS).findings)
+    store.close()
+
+
+def test_data_that_has_its_pages_from_every_block_goes_on(tmp_path: Path) -> None:
+    chain = SyntheticChain(seed=7)
+    store = open_store(tmp_path)
+    tree = check_open(store, CHAIN_ID, BUCKETS)
+    for made in [chain.emission(30), chain.transfers(5)]:
+        commit(store, made)
+        tree.commit(tree.apply(made.delta.changes))
+    save(store, tree)  # which is how layout 2 looks: pages of the tip, and no edits
+    batch = store.database.batch()
+    batch.put(META_SCHEMA, encode(SchemaRow(2)))
+    store.database.write(batch)
+    store.close()
+    store = open_store(tmp_path)
+    assert any("layout 2 was brought to 3" in what for what in store.database.recovered)
+    assert check_open(store, CHAIN_ID, BUCKETS).root == chain.tree.root
+    made = chain.transfers(5)
+    commit(store, made)
+    assert check_open(store, CHAIN_ID, BUCKETS).root == made.patch.root
+    store.close()
