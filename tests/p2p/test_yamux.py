@@ -176,6 +176,17 @@ async def test_more_than_a_window_flows_as_the_reader_reads() -> None:
             await stream.drain()
 
 
+async def test_writes_stay_below_the_size_that_travels_at_half_the_speed() -> None:
+    async with pair() as (one, other):
+        stream = one.session.open_stream(NORMAL)
+        sent = b"x" * YAMUX_WINDOW_BYTES
+        stream.write_nowait(sent)
+        (received,) = await accepted(other)
+        assert await read_all(received, len(sent)) == sent
+        assert len(sent) // 65_000 <= len(one.wire.batches)
+        assert max(map(len, one.wire.batches)) <= 65_000
+
+
 async def test_reader_that_never_reads_stops_its_own_stream_only() -> None:
     async with pair() as (one, other):
         slow, quick = one.session.open_stream(NORMAL), one.session.open_stream(NORMAL)
