@@ -1,4 +1,4 @@
-"""Every default of libp2p that docs/network.md says we changed has a test, and the tests it names are there."""
+"""Each default of libp2p that docs/network.md says we changed has a test, and the tests named there exist."""
 
 from __future__ import annotations
 
