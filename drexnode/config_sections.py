@@ -98,6 +98,17 @@ class RpcSection:
     max_waiters: int = _key(1000, "Calls and subscriptions that wait at one time.", low=1, high=100_000)
     origins: tuple[str, ...] = _key((), "Browser origins allowed; empty: none.")
     cookie: str = _key("data/admin.cookie", "File for the admin credential, made at start, mode 0600.")
+    access: str = _key(
+        "rpc-access.json", "Token keys and API keys, as drexnode rpc … writes it; may be absent."
+    )
+    public: tuple[str, ...] = _key(
+        ("*",), "Methods open without a credential, as globs; admin methods never are."
+    )
+    tls_certificate: str = _key("", "PEM file with the port's certificate and its chain; empty: plain HTTP.")
+    tls_key: str = _key("", "PEM file with the certificate's private key, mode 0600.")
+    tls_client_ca: str = _key(
+        "", "PEM file with the authorities of clients: who has no certificate is cut off."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,9 @@ def check_home(config: NodeConfig) -> dict[str, object]:
     Raises `ConfigError` (GENESIS_*, HOME_*) or `KeyFailure`, each saying what to do.
     """
     check_ram(config)
+    from drexnode.rpc.check import check_rpc  # cryptography: only who checks pays for it
+
+    rpc_facts = check_rpc(config)
     document = read_genesis(config.genesis_path)
     facts: dict[str, object] = {
         "role": config.node.role,
@@ -133,6 +136,7 @@ def check_home(config: NodeConfig) -> dict[str, object]:
         "chain_id": chain_id_of(document).hex(),
         "peer_id": peer_id_from_seed(read_plain_key(config.peer_key_path).seed),
     }
+    facts |= rpc_facts
     if config.node.role == "validator" and config.signer_socket is not None:
         facts["signer"] = str(config.signer_socket)
     elif config.node.role == "validator":

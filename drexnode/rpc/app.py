@@ -1,13 +1,12 @@
 """The HTTP application: `POST /`, REST, probes, `/metrics`, `/ws`. Bodies are bounded while they are read.
 
 A request that carries an Origin is a browser's: refused unless the origin is configured, so that a web page
-can't use a node on its visitor's machine. The admin credential is the content of a file only the node's user
-can read.
+can't use a node on its visitor's machine (drexnode/rpc/origins.py has the rest). Who calls is read from the
+Authorization header (drexnode/rpc/credentials.py); rates are counted by caller, and by address for nobody.
 """
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 
@@ -23,9 +22,21 @@ import drexnode.rpc.methods  # noqa: F401 - importing it registers every method
 from drexnode.config import RpcSection
 from drexnode.metrics import CONTENT_TYPE, Metrics
 from drexnode.rpc.api import NodeApi
+from drexnode.rpc.costs import METRICS_COST
+from drexnode.rpc.credentials import Caller, Credentials
 from drexnode.rpc.dispatch import Answer, Dispatcher, error_answer
-from drexnode.rpc.errors import HTTP_OK, REFUSED, RpcError, rate_limited, too_large
+from drexnode.rpc.errors import (
+    HTTP_OK,
+    HTTP_UNAUTHORISED,
+    REFUSED,
+    RpcError,
+    forbidden,
+    rate_limited,
+    too_large,
+    unauthorised,
+)
 from drexnode.rpc.limits import RateLimiter
+from drexnode.rpc.origins import OriginGuard
 from drexnode.rpc.registry import METHODS, Connection, Context
 from drexnode.rpc.rest import no_such_path, rest_routes
 from drexnode.rpc.websocket import serve_websocket
@@ -38,14 +49,14 @@ HTTP_UNAVAILABLE = 503
 class RpcApp:
     """Everything one HTTP port answers."""
 
-    def __init__(self, api: NodeApi, config: RpcSection, metrics: Metrics, cookie: str | None) -> None:
+    def __init__(self, api: NodeApi, config: RpcSection, metrics: Metrics, credentials: Credentials) -> None:
         self.api = api
         self.config = config
         self.dispatcher = Dispatcher(metrics)
-        self._cookie = None if cookie is None else cookie.encode()
+        self._credentials = credentials
         self._rate = RateLimiter(config.rate_per_second, config.rate_burst)
         self._waiters = [0]
-        self.asgi = Starlette(
+        routes = Starlette(
             routes=[
                 Route("/", self._post, methods=["POST"]),
                 Route("/", self._about, methods=["GET"]),
@@ -58,18 +69,17 @@ class RpcApp:
             ],
             exception_handlers={HTTPException: no_such_path},
         )
+        self.asgi = OriginGuard(routes, config)
 
-    def context(
-        self, authorization: str | None, client: str, connection: Connection | None = None
-    ) -> Context:
+    def context(self, caller: Caller, connection: Connection | None = None) -> Context:
         """What the calls of one request may use."""
         return Context(
             api=self.api,
             config=self.config,
-            admin=self._is_admin(authorization),
+            refusal=lambda method, admin: self.refusal(caller, method, admin),
             deadline=trio.current_time() + self.config.max_wait_ms / 1000,
             waiters=self._waiters,
-            charge=lambda calls: self.rate_error(client, calls),
+            charge=lambda calls: self.rate_error(caller, calls),
             connection=connection,
         )
 
@@ -77,25 +87,42 @@ class RpcApp:
         self, body: bytes, authorization: str | None, client: str, connection: Connection | None = None
     ) -> Answer:
         """Answer one body or message of a client: rate first, then the calls."""
-        refused = self.rate_error(client)
-        if refused is not None:
+        try:
+            caller = self.admit(authorization, client)
+        except RpcError as refused:
             return error_answer(refused)
-        return await self.dispatcher.dispatch(body, self.context(authorization, client, connection))
+        return await self.dispatcher.dispatch(body, self.context(caller, connection))
 
-    def rate_error(self, client: str, calls: int = 1) -> RpcError | None:
-        """The refusal of a client that calls too often."""
-        wait_s = self._rate.take(client, calls, time.monotonic())
+    def admit(self, authorization: str | None, address: str, cost: int = 1) -> Caller:
+        """Who calls, its rate taken. A bad credential is charged to its address, before it is looked at.
+
+        Raises `RpcError` RPC_RATE_LIMITED and what `Credentials.caller` raises."""
+        nobody = Caller(f"address {address}", is_known=False)
+        refused = self.rate_error(Caller(f"guesses {address}")) if authorization else None
+        if refused is not None:
+            raise refused
+        caller = self._credentials.caller(authorization, address) if authorization else nobody
+        if authorization and caller.is_known:
+            self._rate.give_back(f"guesses {address}", 1)
+        refused = self.rate_error(caller, cost)
+        if refused is not None:
+            raise refused
+        return caller
+
+    def rate_error(self, caller: Caller, calls: int = 1) -> RpcError | None:
+        """The refusal of a caller that calls too often."""
+        wait_s = self._rate.take(caller.name, calls, time.monotonic(), caller.rate_per_second)
         return rate_limited(wait_s) if wait_s else None
+
+    def refusal(self, caller: Caller, method: str, admin: bool) -> RpcError | None:
+        """Why a caller may not call a method; None when it may."""
+        if caller.may(method, admin=admin, public=self.config.public):
+            return None
+        return forbidden(method) if caller.is_known else unauthorised(method)
 
     def origin_allowed(self, origin: str | None) -> bool:
         """True without an Origin (no browser), or for a configured one."""
         return origin is None or origin in self.config.origins
-
-    def _is_admin(self, authorization: str | None) -> bool:
-        if self._cookie is None or authorization is None:
-            return False
-        scheme, _, given = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._cookie)
 
     async def _post(self, request: Request) -> Response:
         return await self.exchange(request, self.dispatcher.dispatch, error_answer)
@@ -115,10 +142,11 @@ class RpcApp:
         if body is None:
             refused = too_large("bytes in the body", -1, self.config.max_body_bytes)
             return _write(refuse(refused), origin)
-        limited = self.rate_error(client)
-        if limited is not None:
-            return _write(refuse(limited), origin)
-        return _write(await answer(body, self.context(request.headers.get("authorization"), client)), origin)
+        try:
+            caller = self.admit(request.headers.get("authorization"), client)
+        except RpcError as refused:
+            return _write(refuse(refused), origin)
+        return _write(await answer(body, self.context(caller)), origin)
 
     async def _read_body(self, request: Request) -> bytes | None:
         """The body, or None as soon as it passes its bound."""
@@ -154,7 +182,18 @@ class RpcApp:
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status)
 
     async def _metrics(self, request: Request) -> Response:
-        return Response(self.api.metrics_text(), headers={"content-type": CONTENT_TYPE})
+        return self.limited(request, METRICS_COST) or Response(
+            self.api.metrics_text(), headers={"content-type": CONTENT_TYPE}
+        )
+
+    def limited(self, request: Request, cost: int) -> Response | None:
+        """The refusal of a page that costs work, to who asks for it too often or with a bad credential."""
+        client = request.client.host if request.client else ""
+        try:
+            self.admit(request.headers.get("authorization"), client, cost)
+        except RpcError as refused:
+            return _write(error_answer(refused), None)
+        return None
 
     async def _websocket(self, websocket: WebSocket) -> None:
         await serve_websocket(websocket, self)
@@ -173,6 +212,8 @@ def origin_refused(origin: str | None) -> RpcError:
 
 def _write(answer: Answer, origin: str | None) -> Response:
     headers = {"access-control-allow-origin": origin, "vary": "origin"} if origin else {}
+    if answer.http_status == HTTP_UNAUTHORISED:
+        headers["www-authenticate"] = 'Bearer realm="drexnode"'
     if answer.retry_after_s is not None:
         headers["retry-after"] = str(answer.retry_after_s)
     if not answer.body:

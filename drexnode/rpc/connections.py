@@ -9,6 +9,7 @@ do not wait.
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -72,10 +73,11 @@ class BoundedStream(trio.abc.HalfCloseableStream):
 class Connections:
     """Accepts on one listening socket for an ASGI application."""
 
-    def __init__(self, app: Any, settings: Config, limit: int) -> None:
+    def __init__(self, app: Any, settings: Config, limit: int, tls: ssl.SSLContext | None = None) -> None:
         self._app = wrap_app(app, settings.wsgi_max_body_size, "asgi")
         self._settings = settings
         self._limit = limit
+        self._tls = tls
         self._open: set[BoundedStream] = set()
         self.refused = 0
 
@@ -97,6 +99,9 @@ class Connections:
         stream = BoundedStream(accepted, self._open.discard)
         self._open.add(stream)
         try:
-            await TCPServer(self._app, self._settings, stream.context, ConnectionState({}), stream)
+            outer: Any = stream
+            if self._tls is not None:
+                outer = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+            await TCPServer(self._app, self._settings, stream.context, ConnectionState({}), outer)
         finally:
             stream.cut()

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from drexnode.metrics import Metrics
+from drexnode.rpc.costs import cost_of
 from drexnode.rpc.errors import (
     HTTP_OK,
     RpcError,
@@ -22,7 +23,6 @@ from drexnode.rpc.errors import (
     invalid_request,
     parse_error,
     too_large,
-    unauthorised,
 )
 from drexnode.rpc.registry import Context, find_method
 from drexnode.telemetry import get_logger
@@ -92,8 +92,9 @@ class Dispatcher:
         try:
             entry = find_method(name)
             label = entry.name
-            if entry.admin and not context.admin:
-                raise unauthorised(entry.name)
+            refused_call = context.refusal(entry.name, entry.admin) or context.charge(cost_of(entry.name) - 1)
+            if refused_call is not None:
+                raise refused_call
             result = await entry.handler(context, *entry.bind(given, context))
         except RpcError as refused:
             error = refused

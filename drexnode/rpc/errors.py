@@ -20,6 +20,7 @@ REFUSED = -32000
 
 HTTP_OK = 200
 HTTP_UNAUTHORISED = 401
+HTTP_FORBIDDEN = 403
 HTTP_TOO_LARGE = 413
 HTTP_TOO_MANY = 429
 
@@ -112,13 +113,27 @@ def internal_error() -> RpcError:
 
 
 def unauthorised(method: str) -> RpcError:
-    """The method needs the admin credential."""
+    """The method needs a credential, and none came."""
     return RpcError(
         REFUSED,
         "RPC_UNAUTHORISED",
-        f"{method} needs the admin credential: send 'Authorization: Bearer <content of admin.cookie>'",
+        f"{method} needs the admin credential, a token or an API key that grants it: send 'Authorization: "
+        "Bearer <content of admin.cookie, or the token>'",
         http_status=HTTP_UNAUTHORISED,
     )
+
+
+def forbidden(method: str) -> RpcError:
+    """A credential came, and does not grant the method."""
+    message = (
+        f"this credential does not grant {method}; drexnode rpc token create --methods makes one that does"
+    )
+    return RpcError(REFUSED, "RPC_FORBIDDEN", message, http_status=HTTP_FORBIDDEN)
+
+
+def bad_credential(code: str, why: str) -> RpcError:
+    """A token or an API key that is not good."""
+    return RpcError(REFUSED, code, why, http_status=HTTP_UNAUTHORISED)
 
 
 def too_large(what: str, found: int, limit: int) -> RpcError:

@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 
 MAX_CLIENTS = 10_000
+OWN_BURST_S = 2.0
 
 
 class RateLimiter:
@@ -16,17 +17,25 @@ class RateLimiter:
         self._burst = float(max(burst, 1))
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, client: str, calls: int, now: float) -> int:
-        """0 when the calls may run, or the whole seconds to wait. `now` is in seconds of a monotonic
-        clock.
+    def take(self, client: str, calls: int, now: float, own_per_second: int = 0) -> int:
+        """0 when the calls may run, or the whole seconds to wait. `now` is in seconds of a monotonic clock;
+        a client with an `own_per_second` may save up the calls of `OWN_BURST_S`.
         """
-        if self._per_second == 0:
+        per_second = own_per_second or self._per_second
+        if per_second == 0 or calls == 0:
             return 0
-        tokens, before = self._clients.pop(client, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - before) * self._per_second)
-        cost = min(float(calls), self._burst)
-        wait_s = 0 if tokens >= cost else max(1, math.ceil((cost - tokens) / self._per_second))
+        burst = own_per_second * OWN_BURST_S if own_per_second else self._burst
+        tokens, before = self._clients.pop(client, (burst, now))
+        tokens = min(burst, tokens + (now - before) * per_second)
+        cost = min(float(calls), burst)
+        wait_s = 0 if tokens >= cost else max(1, math.ceil((cost - tokens) / per_second))
         self._clients[client] = (tokens if wait_s else tokens - cost, now)
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         return wait_s
+
+    def give_back(self, client: str, calls: int) -> None:
+        """Return calls that were taken and not used."""
+        if client in self._clients:
+            tokens, before = self._clients[client]
+            self._clients[client] = (min(self._burst, tokens + calls), before)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from drexnode.config import RpcSection
 from drexnode.rpc.api import NodeApi
-from drexnode.rpc.errors import RpcError, invalid_params, method_not_found
+from drexnode.rpc.errors import RpcError, invalid_params, method_not_found, unauthorised
 from drexnode.rpc.params import ParamType
 
 
@@ -39,14 +39,16 @@ Handler = Callable[..., Awaitable[Any]]
 class Context:
     """What a call may use.
 
-    `deadline` bounds all waits of one request (trio's clock); `waiters` counts the waiting calls of all
-    requests; `charge(calls)` takes calls from the client's rate; `connection` is the WebSocket a call came
-    by.
+    `refusal(method, admin)` says why the caller may not call a method, None when it may; `deadline` bounds
+    all waits of one request (trio's clock); `waiters` counts the waiting calls of all requests;
+    `charge(calls)` takes calls from the caller's rate; `connection` is the WebSocket a call came by.
     """
 
     api: NodeApi
     config: RpcSection
-    admin: bool = False
+    refusal: Callable[[str, bool], RpcError | None] = lambda method, admin: (
+        unauthorised(method) if admin else None
+    )
     deadline: float = 0.0
     waiters: list[int] = field(default_factory=lambda: [0])
     charge: Callable[[int], RpcError | None] = lambda calls: None

@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import socket
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from drexnode.metrics import Metrics
 from drexnode.rpc.api import NodeApi
 from drexnode.rpc.app import RpcApp
 from drexnode.rpc.connections import Connections
+from drexnode.rpc.credentials import Credentials
 
 if TYPE_CHECKING:
     from trio_typing import TaskStatus
@@ -29,6 +31,7 @@ MAX_HEADER_BYTES = 16 * 1024
 KEEP_ALIVE_S = 30
 READ_TIMEOUT_S = 90
 GRACE_S = 1.0
+HANDSHAKE_TIMEOUT_S = 10
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -67,17 +70,21 @@ async def serve_rpc(
     metrics: Metrics,
     *,
     cookie: str | None = None,
+    access_path: Path | None = None,
+    tls: ssl.SSLContext | None = None,
     listener: socket.socket | None = None,
     task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled; started with the URL. `cookie` is the admin credential (`write_cookie`)."""
+    """Serve until cancelled; started with the URL. `cookie` is the admin credential (`write_cookie`),
+    `access_path` the file of token keys and API keys, `tls` the context of HTTPS (None: plain HTTP).
+    """
     if listener is None:
         listener = open_socket(config.host, config.port)
-    app = RpcApp(api, config, metrics, cookie)
+    app = RpcApp(api, config, metrics, Credentials(api.identity.chain_id, cookie, access_path))
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    task_status.started(f"http://{shown}:{port}")
-    await Connections(app.asgi, _settings(config), config.max_connections).serve(listener)
+    task_status.started(f"{'http' if tls is None else 'https'}://{shown}:{port}")
+    await Connections(app.asgi, _settings(config), config.max_connections, tls).serve(listener)
 
 
 def _settings(config: RpcSection) -> Config:
@@ -88,6 +95,7 @@ def _settings(config: RpcSection) -> Config:
     settings.keep_alive_max_requests = 2**31
     settings.keep_alive_timeout = KEEP_ALIVE_S
     settings.read_timeout = READ_TIMEOUT_S
+    settings.ssl_handshake_timeout = HANDSHAKE_TIMEOUT_S
     settings.graceful_timeout = GRACE_S
     settings.websocket_max_message_size = config.max_body_bytes
     settings.include_server_header = False

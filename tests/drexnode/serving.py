@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
@@ -16,13 +18,27 @@ COOKIE = "c" * 64
 
 
 @asynccontextmanager
-async def serving(chain: MemoryChain, **settings: object) -> AsyncIterator[str]:
+async def serving(
+    chain: MemoryChain,
+    *,
+    access_path: Path | None = None,
+    tls: ssl.SSLContext | None = None,
+    **settings: object,
+) -> AsyncIterator[str]:
     """Yield the URL. `settings` replace keys of the configuration's rpc section."""
     section = dataclasses.replace(RpcSection(), **{"port": 0, **settings})  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
 
         async def run(*, task_status: trio.TaskStatus[str]) -> None:  # type: ignore[name-defined]
-            await serve_rpc(chain, section, chain.metrics, cookie=COOKIE, task_status=task_status)
+            await serve_rpc(
+                chain,
+                section,
+                chain.metrics,
+                cookie=COOKIE,
+                access_path=access_path,
+                tls=tls,
+                task_status=task_status,
+            )
 
         yield await nursery.start(run)
         nursery.cancel_scope.cancel()

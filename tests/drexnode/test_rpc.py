@@ -492,7 +492,7 @@ def test_fuzzed_calls_get_only_documented_errors(body: bytes) -> None:
     chain = _fuzz_chain()
 
     async def run() -> bytes:
-        context = Context(chain, RpcSection(max_wait_ms=0), admin=True)
+        context = Context(chain, RpcSection(max_wait_ms=0), refusal=lambda method, admin: None)
         return (await _DISPATCHER.dispatch(body, context)).body
 
     answer = trio.run(run)
