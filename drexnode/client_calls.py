@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drexnode.client_call import Call
 from drexnode.client_values import (
@@ -20,7 +20,9 @@ from drexnode.client_values import (
     Supply,
     UnspentPage,
 )
-from drexnode.rpc import answers
+
+if TYPE_CHECKING:
+    from drexnode.rpc import answers
 
 
 def chain_id() -> Call[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drexnode.client_call import Call
-from drexnode.rpc import answers, answers_node
+
+if TYPE_CHECKING:
+    from drexnode.rpc import answers, answers_node
 
 
 def propose_validator_vote(key: str, add: bool) -> Call[answers.VoteCast]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from drexnode.client_call import Call
-from drexnode.rpc import answers, answers_node
+
+if TYPE_CHECKING:
+    from drexnode.rpc import answers, answers_node
 
 
 def pending_votes() -> Call[list[answers.StandingVote]]:

@@ -15,7 +15,6 @@ from drexnode.wallet import Avoid, Wallet
 from drexnode.wallet_accounts import WalletError
 from drexnode.wallet_draft import FILE_VERSION, Draft, make_draft, read_document, write_new
 from ledger.build import build_body, make_output
-from ledger.genesis_json import condition_from_json, condition_to_json
 from ledger.locks import (
     AfterTime,
     Condition,
@@ -109,22 +108,26 @@ def unlock_draft(
 
 def write_contract(path: Path, contract: Contract, address: str) -> None:
     """Write a contract to a new file. Raises `WalletError` WALLET_FILE_EXISTS."""
+    from ledger import genesis_json  # its checks are a third of what a command loads
+
     document = {
         "type": CONTRACT,
         "version": FILE_VERSION,
         "form": contract.form,
         "asset": contract.asset,
         "address": address,
-        "condition": condition_to_json(contract.condition),
+        "condition": genesis_json.condition_to_json(contract.condition),
     }
     write_new(path, document)
 
 
 def read_contract(path: Path, form: str | None = None) -> Contract:
     """Read a contract, of one form when it is named. Raises `WalletError` WALLET_FILE."""
+    from ledger import genesis_json
+
     document: dict[str, Any] = read_document(path, CONTRACT)
     try:
-        condition = condition_from_json(document["condition"])
+        condition = genesis_json.condition_from_json(document["condition"])
         check_condition(condition)
         found = Contract(str(document["form"]), str(document["asset"]), condition)
     except (KeyError, DecodeError, InvalidTransaction) as error:

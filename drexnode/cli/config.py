@@ -63,11 +63,15 @@ def check(home: Path, as_json: bool) -> None:
 
 @command.command("init", cls=ExampleCommand, example="drexnode config init --home node")
 @a_home
-def init(home: Path) -> None:
+@as_output
+def init(home: Path, as_json: bool) -> None:
     """Write a drexnode.toml with every key at its default, as comments."""
     path = home / "drexnode.toml"
     if path.exists():
         raise CliError("HOME_EXISTS", f"{path} exists and is not overwritten", path=str(path))
     home.mkdir(parents=True, exist_ok=True)
     path.write_text(render_file({}), "utf-8")
-    click.echo(str(path))
+    if as_json:
+        show_json({"file": str(path)})
+    else:
+        click.echo(str(path))

@@ -189,12 +189,15 @@ def _keep_running(devnet: Any, stopped: Callable[[], bool]) -> None:
 
 @command.command("down", cls=ExampleCommand, example="drexnode devnet down")
 @in_folder
-def down(folder: Path) -> None:
+@as_output
+def down(folder: Path, as_json: bool) -> None:
     """Stop every node in order; the chain stays and `up` goes on with it."""
     from drexnode.devnet import Devnet
 
     names = Devnet(folder).stop()
     note(f"stopped {', '.join(names)}" if names else "nothing ran")
+    if as_json:
+        show_json({"dir": str(folder), "stopped": list(names)})
 
 
 @command.command("status", cls=ExampleCommand, example="drexnode devnet status -o json")
@@ -248,31 +251,38 @@ def _show_status(devnet: Any) -> None:
 
 @command.command("reset", cls=ExampleCommand, example="drexnode devnet reset")
 @in_folder
-def reset(folder: Path) -> None:
+@as_output
+def reset(folder: Path, as_json: bool) -> None:
     """Stop every node and delete the folder: the next `up` begins a new chain."""
     from drexnode.devnet import Devnet
 
     Devnet(folder).delete()
     note(f"{folder} is gone")
+    if as_json:
+        show_json({"dir": str(folder), "deleted": True})
 
 
 @command.command("kill", cls=ExampleCommand, example="drexnode devnet kill validator-1")
 @click.argument("name")
 @in_folder
-def kill(name: str, folder: Path) -> None:
+@as_output
+def kill(name: str, folder: Path, as_json: bool) -> None:
     """`kill -9` a node."""
     from drexnode.devnet import Devnet
 
     devnet = Devnet(folder)
     devnet.kill(devnet.node(name))
     note(f"{name} is killed; start it with: drexnode devnet start {name} --dir {folder}")
+    if as_json:
+        show_json({"dir": str(folder), "killed": name})
 
 
 @command.command("start", cls=ExampleCommand, example="drexnode devnet start validator-1")
 @click.argument("name")
 @click.option("--wait/--no-wait", default=False, help="Return when the node is ready.")
 @in_folder
-def start(name: str, wait: bool, folder: Path) -> None:
+@as_output
+def start(name: str, wait: bool, folder: Path, as_json: bool) -> None:
     """Start a node that does not run."""
     from drexnode.devnet import Devnet
 
@@ -282,3 +292,5 @@ def start(name: str, wait: bool, folder: Path) -> None:
     note(f"{name} runs, pid {process.pid}")
     if wait:
         devnet.wait_started([node], note)
+    if as_json:
+        show_json({"dir": str(folder), "name": name, "pid": process.pid, "rpc_url": node.rpc_url})

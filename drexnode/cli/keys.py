@@ -142,6 +142,7 @@ def show(name: str, keystore: Path | None, prefix: str, as_json: bool) -> None:
 )
 @with_keystore
 @with_passphrase
+@as_output
 def export(
     name: str,
     target: Path,
@@ -149,9 +150,12 @@ def export(
     prefix: str,
     passphrase_file: Path | None,
     passphrase_fd: int | None,
+    as_json: bool,
 ) -> None:
     """Write a key's open seed to a new file."""
     store = Keystore(keystore or default_folder())
     key = store.unlock(name, passphrase(passphrase_file, passphrase_fd))
     write_plain_key(target, key.seed)
     note(f"{target} holds the open seed of {name}: whoever reads it can spend")
+    if as_json:
+        show_json({"name": name, "file": str(target), "public_key": key.public_key.hex()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,36 @@ class ExampleGroup(click.Group):
                 formatter.write_text(line)
 
 
+class LazyGroup(ExampleGroup):
+    """A group that imports a subcommand's module when it is called: `--help` names them without it.
+
+    `later` is name -> ("module:attribute" below drexnode.cli, what it does); a test holds the latter against
+    the subcommand's own help.
+    """
+
+    def __init__(self, *args: Any, later: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.later = later
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those that are there, then those that come later."""
+        return [*self.commands, *self.later]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a subcommand's module."""
+        if cmd_name not in self.later:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self.later[cmd_name][0].partition(":")
+        found: click.Command = getattr(importlib.import_module(f"drexnode.cli.{module}"), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The subcommands in their order, without importing any."""
+        here = [(name, found.get_short_help_str(200)) for name, found in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([*here, *((name, what) for name, (_, what) in self.later.items())])
+
+
 def as_output(command: F) -> F:
     """`-o table|json`, passed as `as_json`."""
     option = click.option(
@@ -69,6 +100,18 @@ def at_node(command: F) -> F:
         click.option(
             "--rpc", envvar="DREX_RPC", metavar="URL", expose_value=False, callback=collect,
             help="A node's RPC.",
+        ),
+        click.option(
+            "--token-file", envvar="DREX_TOKEN_FILE", metavar="FILE", expose_value=False, callback=collect,
+            type=click.Path(path_type=Path), help="A token or an API key; DREX_TOKEN may hold one too.",
+        ),
+        click.option(
+            "--ca", envvar="DREX_CA_FILE", metavar="FILE", expose_value=False, callback=collect,
+            type=click.Path(path_type=Path), help="Authorities (PEM) that an https RPC is trusted by.",
+        ),
+        click.option(
+            "--cert", envvar="DREX_CLIENT_CERT", metavar="FILE", expose_value=False, callback=collect,
+            type=click.Path(path_type=Path), help="Own certificate and key (PEM) for a node that demands one.",
         ),
         click.option(
             "--home", envvar="DREX_HOME", metavar="DIR", expose_value=False, callback=collect,

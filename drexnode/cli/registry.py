@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import click
 
-from drexnode.cli import registry_assets, registry_invite, registry_network
-from drexnode.cli.options import ExampleGroup
+from drexnode.cli.options import ExampleGroup, LazyGroup
 from drexnode.cli.registry_act import credential_of, lock_at, registry_act, with_keys
 from drexnode.cli.tx_session import Session
 from ledger.payloads import (
@@ -30,8 +29,47 @@ ROLES = [role.name.lower() for role in Role if role is not Role.BCB]
 WHOSE = [item.name.lower() for item in Credential]
 
 
+SUBCOMMANDS = {
+    "wallet": (
+        "registry_assets:wallet",
+        "Clients' wallets: enable, disable, restore.",
+    ),
+    "asset": (
+        "registry_assets:asset",
+        "Assets and their policies.",
+    ),
+    "pause": (
+        "registry_assets:pause",
+        "Pause an asset: only orders and the registry go on.",
+    ),
+    "resume": (
+        "registry_assets:resume",
+        "Lift the pause of an author.",
+    ),
+    "node": (
+        "registry_network:node",
+        "Permitted peers.",
+    ),
+    "invite": (
+        "registry_invite:invite",
+        "Register a full node or observer, and write the file with which it joins: drexnode join FILE.",
+    ),
+    "candidate": (
+        "registry_network:candidate",
+        "Keys that validators may vote into the set.",
+    ),
+    "protocol": (
+        "registry_network:protocol",
+        "Set the protocol version that holds from a height on.",
+    ),
+}
+
+
 @click.group(
-    "registry", cls=ExampleGroup, example="drexnode registry wallet enable 99990001 carol --by bank-a"
+    "registry",
+    cls=LazyGroup,
+    later=SUBCOMMANDS,
+    example="drexnode registry wallet enable 99990001 carol --by bank-a",
 )
 def command() -> None:
     """Participants, conditions, locks, wallets, assets, pauses, nodes and their invitations, candidates."""
@@ -155,16 +193,3 @@ def lock_remove(session: Session, ispb: str, address: str) -> Act:
 def lock_settle(session: Session, ispb: str, address: str) -> Act:
     """Name the lock where a participant settles."""
     return SetSettlementLock(ispb, lock_at(session, address))
-
-
-for _subcommand in (
-    registry_assets.wallet,
-    registry_assets.asset,
-    registry_assets.pause,
-    registry_assets.resume,
-    registry_network.node,
-    registry_invite.invite,
-    registry_network.candidate,
-    registry_network.protocol,
-):
-    command.add_command(_subcommand)

@@ -13,6 +13,7 @@ import trio
 import drexnode.rpc.methods  # noqa: F401 - importing it registers every method
 from drexnode import client as rpc
 from drexnode import client_calls, client_calls_admin, client_calls_node
+from drexnode.rpc import answers, answers_node
 from drexnode.rpc.registry import METHODS
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import COOKIE, serving
@@ -62,7 +63,9 @@ def test_a_call_gives_the_methods_parameters_and_promises_the_methods_answer(nam
     call = made(CALLS[name])
     method = METHODS[call.method]
     assert len(call.params) == len(method.params)
-    [promised] = typing.get_args(typing.get_type_hints(CALLS[name], include_extras=True)["return"])
+    names = {**CALLS[name].__globals__, "answers": answers, "answers_node": answers_node}
+    hints = typing.get_type_hints(CALLS[name], names, include_extras=True)
+    [promised] = typing.get_args(hints["return"])
     if call.method not in BY_FULL:
         assert plain(promised) == plain(method.answer)
     assert getattr(rpc, name) is CALLS[name]

@@ -119,3 +119,14 @@ def test_what_a_key_has_signed_is_told_and_a_lost_watermark_means_quarantine(tmp
     for slot in ("slot-0", "slot-1"):
         (watermark / slot).unlink()
     assert done("inspect", "signing", "--home", home)["at_restart"] == "quarantine"
+
+
+def test_what_stands_in_the_state_is_answered_as_by_a_node(home: Path) -> None:
+    bob = address("bob")
+    assert [row["amount"] for row in done("inspect", "utxos", bob, "--home", home)["outputs"]]
+    assert done("inspect", "frozen", bob, "--home", home)["freezes"] == []
+    assert done("inspect", "wallet", bob, "--home", home)["address"] == bob
+    assert {row["asset"] for row in done("inspect", "assets", "--home", home)["assets"]} >= {"BRL"}
+    assert done("inspect", "participants", "--home", home)["participants"]
+    assert len(done("inspect", "validators", "--home", home)["validators"]) == len(DOCUMENT.validators)
+    assert done("inspect", "votes", "--home", home)["votes"] == []

@@ -21,7 +21,7 @@ from trio_websocket import open_websocket_url
 from drexnode.rpc import examples
 from drexnode.rpc.registry import METHODS
 from tests.drexnode.test_rest import check_answer
-from tests.network.net import ENVIRONMENT, Network, until
+from tests.network.net import COMMAND, ENVIRONMENT, Network, until
 from tests.network.net import network as devnet
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -200,3 +200,22 @@ def test_the_pages_python_programs_run(number: int, caller: Caller) -> None:
         assert done.returncode == 0, done.stderr
         shown = done.stdout
     assert shown.strip()
+
+
+def test_a_vote_is_cast_and_taken_back_by_command(network: Network) -> None:
+    cast = network.json("validators", "propose", "remove", "validator-3", "--by", "validator-0")
+    assert network.json("tx", "wait", cast["txid"])["status"] == "FINAL"
+    back = network.json("validators", "discard", "validator-3", "--by", "validator-0")
+    assert back["subject"] == cast["subject"]
+    assert network.json("tx", "wait", back["txid"])["status"] == "FINAL"
+
+
+def test_phases_of_consensus_are_followed_by_command(network: Network) -> None:
+    command = [*COMMAND, "watch", "consensus", "--count", "3", "-o", "json", "--dir", str(network.folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    until("three phases", lambda: network.transfer() and process.poll() is not None, 60)
+    shown, _ = process.communicate()
+    events = [json.loads(line) for line in shown.splitlines()]
+    assert process.returncode == 0
+    assert len(events) == 3
+    assert {event["phase"] for event in events} <= {"waiting", "preparing", "committing", "decided"}
