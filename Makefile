@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-storage-million faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ bench-full: setup  ## All measurements: stages, parts, one to six nodes, latency
 	@$(BIN)/python -m scripts.bench.network --validators 1 --full 0 --observers 0 --variant 0 --variant 1 --quick --repeat 5
 	@$(BIN)/python -m scripts.bench.network --full 0 --observers 0 --repeat 5 --rate 300 --rate 1000 --rate 2000 --out bench.json
 	@$(BIN)/python -m scripts.bench.network --repeat 5 --rate 300 --rate 1000
+
+bench-storage-million: setup  ## Memory, start, lookups, blocks at 10 k and 1 M outputs: make bench-storage-million SIZES="10000 5000000"
+	@$(BIN)/python -m scripts.bench.million $(SIZES:%=--outputs %)
 
 faults: setup  ## One validator of four dead, one an hour wrong, one voted in and one out: under load, with figures
 	@$(BIN)/python -m tests.network.dead_validator

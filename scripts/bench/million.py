@@ -1,0 +1,199 @@
+"""Measure storage as the state grows: memory, start, lookups, updates and a block, at each number of outputs.
+
+    .venv/bin/python -m scripts.bench.million [--outputs 10000 --outputs 1000000 …] [--folder DIR]
+
+Stores are filled once and stay in DIR (build/outputs) for the next run. Each size is measured by a process of
+its own, with all of the state in RAM and then with a tenth of it. A block spends 1,000 outputs and makes
+1,000. Memory is resident memory, start and write are wall time, all else processor time; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import multiprocessing
+import os
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ledger.state_tree import StateTree
+from scripts.bench.outputs import BUCKETS, HOT_SET_BYTES, commit, entry, fill, made, spent
+from scripts.bench.storage import rss_bytes
+from storage.chain_store import ChainStore, open_chain_store
+from storage.hot_set import entry_bytes
+from storage.integrity import check_open
+from storage.tree_rows import TreePages
+from tests.storage.chains import CHAIN_ID
+
+SIZES = (10_000, 1_000_000)
+BLOCKS = 20
+OUTPUTS_A_BLOCK = 1_000
+LOOKUPS = 50_000
+
+Figures = dict[str, float]
+
+
+def memory(folder: Path, size: int) -> Figures:
+    """Resident memory, part by part, as each is opened. The indexes are in LevelDB's share."""
+    before = rss_bytes()
+    store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=HOT_SET_BYTES)
+    opened = rss_bytes()
+    tree = StateTree(BUCKETS, TreePages(store.database), keeps_unsaved=True)
+    gc.collect()
+    planted = rss_bytes()
+    store.state.warm()
+    warm = rss_bytes()
+    for number in random.Random(2).sample(range(size), min(size, 100_000)):
+        tree.page(b"p" + tree.bucket_of(entry(number, size)[1]).to_bytes(4, "big"))
+    pages = rss_bytes()
+    store.close()
+    return {
+        "hot set, bytes an output": (warm - planted) / size,
+        "counted as, bytes an output": entry_bytes(*entry(0, size)),
+        "tree's nodes, MiB": (planted - opened) / 2**20,
+        "100,000 pages of the tree, MiB": (pages - warm) / 2**20,
+        "LevelDB and indexes, MiB": (opened - before) / 2**20,
+        "on disk, bytes an output": store.database.size_bytes() / size,
+    }
+
+
+def start(folder: Path, size: int) -> Figures:
+    """Seconds from nothing to a checked store with a warm hot set (Python and its imports apart)."""
+    begin = time.perf_counter()
+    store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=HOT_SET_BYTES)
+    opened = time.perf_counter()
+    check_open(store, CHAIN_ID, BUCKETS)
+    ready = time.perf_counter()
+    if not store.state.figures().entries == size:
+        raise RuntimeError("the store is not what was filled")
+    store.close()
+    return {"start, s": ready - begin, "  of it opening LevelDB, s": opened - begin}
+
+
+def in_ram(folder: Path, size: int) -> Figures:
+    """Lookups, blocks and a ground bucket with all of the state in RAM."""
+    return _work(folder, size, HOT_SET_BYTES, "all in RAM", ground=True)
+
+
+def a_tenth(folder: Path, size: int) -> Figures:
+    """Lookups and blocks with a tenth of the state in RAM."""
+    return _work(folder, size, size * entry_bytes(*entry(0, size)) // 10, "a tenth in RAM", ground=False)
+
+
+def _work(folder: Path, size: int, hot_set_bytes: int, name: str, *, ground: bool) -> Figures:
+    store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=hot_set_bytes)
+    tree = check_open(store, CHAIN_ID, BUCKETS)
+    figures = {f"{name}: lookup, µs": _lookup(store, size)}
+    numbers = random.Random(3).sample(range(size), min(size, BLOCKS * OUTPUTS_A_BLOCK))
+    fresh, heights = itertools.count(size + 1), itertools.count(1)
+    loops, writes = [], []
+    for first in range(0, len(numbers), OUTPUTS_A_BLOCK):
+        old = numbers[first : first + OUTPUTS_A_BLOCK]
+        changes = spent(iter(old), size) | made(itertools.islice(fresh, len(old)), size)
+        loop, write = commit(store, tree, next(heights), changes)
+        loops.append(loop * 1e6 / len(changes))
+        writes.append(write * 1e3)
+    figures[f"{name}: update, µs"] = statistics.median(loops)
+    figures[f"{name}: write of a block, ms"] = statistics.median(writes)
+    figures[f"{name}: block, ms"] = (
+        figures[f"{name}: update, µs"] * 2 + figures[f"{name}: write of a block, ms"]
+    )
+    if ground:
+        figures["1,000 in one bucket, times 1,000 anywhere"] = _ground(store, tree, heights, fresh, size)
+    store.close()
+    return figures
+
+
+def _lookup(store: ChainStore, size: int) -> float:
+    asked = [entry(n, size)[0] for n in random.Random(1).choices(range(size), k=LOOKUPS)]
+    get = store.state.get
+    begin = time.thread_time()
+    for key in asked:
+        if get(key) is None:
+            raise RuntimeError("an output that was stored is not found")
+    return (time.thread_time() - begin) * 1e6 / len(asked)
+
+
+def _ground(
+    store: ChainStore, tree: StateTree, heights: Iterator[int], fresh: Iterator[int], size: int
+) -> float:
+    one, anywhere = list[float](), list[float]()
+    for _ in range(BLOCKS // 2):
+        for costs, lock in ((one, b"\xff" * 4 + bytes(28)), (anywhere, None)):
+            changes = made(itertools.islice(fresh, OUTPUTS_A_BLOCK), size, lock)
+            costs.append(commit(store, tree, next(heights), changes)[0])
+    return statistics.median(one) / statistics.median(anywhere)
+
+
+def _borrowed(folder: Path, place: str) -> Path:
+    """A copy of a filled store to write into: LevelDB never changes a table, so tables are linked."""
+    copy = Path(place)
+    (copy / "chain").mkdir()
+    for file in (folder / "chain").iterdir():
+        if file.suffix == ".ldb":
+            os.link(file, copy / "chain" / file.name)
+        elif file.name != "LOCK":
+            shutil.copyfile(file, copy / "chain" / file.name)
+    return copy
+
+
+def _measure(part: Callable[[Path, int], Figures], folder: Path, size: int, answer: Connection) -> None:
+    with tempfile.TemporaryDirectory(prefix="copy-", dir=folder) as place:
+        answer.send(part(_borrowed(folder, place), size))
+
+
+def measure(folder: Path, size: int) -> Figures:
+    """All figures of one size, each part in a process that has freed no memory before."""
+    figures: Figures = {}
+    fresh = multiprocessing.get_context("spawn")
+    for part in (memory, start, in_ram, a_tenth):
+        answer, theirs = fresh.Pipe(duplex=False)
+        process = fresh.Process(target=_measure, args=(part, folder, size, theirs))
+        process.start()
+        theirs.close()
+        print(f"{size:,} outputs: {part.__name__}", file=sys.stderr, flush=True)
+        try:
+            figures |= answer.recv()
+        except EOFError:
+            raise SystemExit(f"{part.__name__} broke off") from None
+        finally:
+            process.join()
+    return figures
+
+
+def show(found: dict[int, Figures]) -> None:
+    """One line a figure, one column a size, and what the last size costs as a multiple of the first."""
+    sizes = list(found)
+    print(f"{'outputs':44}" + "".join(f"{size:>12,}" for size in sizes) + f"{'last : first':>14}")
+    for name in found[sizes[0]]:
+        values = [found[size][name] for size in sizes]
+        ratio = f"{values[-1] / values[0]:14.2f}" if values[0] > 0 else ""
+        print(f"{name:44}" + "".join(f"{value:12.2f}" for value in values) + ratio)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--outputs", type=int, action="append", help="a size; repeat it, smallest first")
+    parser.add_argument("--folder", type=Path, default=Path("build/outputs"), help="on the disk to measure")
+    parser.add_argument("--fill", action="store_true", help="only make the stores")
+    options = parser.parse_args()
+    sizes: list[int] = options.outputs or list(SIZES)
+    for size in sizes:
+        fill(options.folder / str(size), size)
+    if not options.fill:
+        show({size: measure(options.folder / str(size), size) for size in sizes})
+
+
+if __name__ == "__main__":
+    main()
