@@ -1,7 +1,8 @@
 """What wallets ask of the ledger, answered by a node (`drexnode.rpc.ledger_api.LedgerReads`).
 
-Guarantees: each answer is of one final block; a simulation that a new block overtakes begins again.
-Signatures are verified on a thread, rules are applied one transaction a turn of the event loop.
+Guarantees: each answer is of one final block; a simulation or proof that a block overtakes begins again.
+Signatures are verified on a thread; the event loop applies one transaction, or proves one page, at
+a time.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import trio
 
 from drexnode.finalizer import Finalizer
 from drexnode.ledger_reads import freeze_infos, try_apply, try_read, wallet_info
-from drexnode.proofs import lock_of_output, prove
+from drexnode.proofs import lock_of_output, prove_in_slices
 from drexnode.rpc.ledger_api import FreezeInfo, Simulated, WalletInfo
+from drexnode.slicing import breathe
 from ledger.mempool import Mempool
 from ledger.proof import Proof, Question
 from ledger.state import FREEZE, PARTICIPANT, StateView
 from ledger.transaction import OutPoint, Transaction
 from ledger.votes import PendingVote, pending_votes
 from primitives.errors import DrexError
-from primitives.limits import REGISTRY_ROWS, SIMULATION_ATTEMPTS
+from primitives.limits import PROOF_ATTEMPTS, REGISTRY_ROWS, SIMULATION_ATTEMPTS
 
 
 class LedgerApi:
@@ -55,9 +57,15 @@ class LedgerApi:
         return freeze_infos(self._ledger_of.queries.state_entries(FREEZE + lock, REGISTRY_ROWS))
 
     async def prove(self, question: Question) -> Proof:
-        """See `NodeApi`."""
-        await trio.lowlevel.checkpoint()
-        return prove(self._ledger_of, question)
+        """See `NodeApi`. Raises `DrexError` (NODE_BUSY)."""
+        chain = self._ledger_of
+        for _ in range(PROOF_ATTEMPTS):
+            await trio.lowlevel.checkpoint()
+            head = chain.head
+            proof = await breathe(prove_in_slices(chain, question), lambda: chain.head is head)  # noqa: B023
+            if proof is not None:
+                return proof
+        raise DrexError("NODE_BUSY", "blocks come faster than this can be proven; try again")
 
     async def lock_of_output(self, outpoint: OutPoint) -> bytes:
         """See `NodeApi`."""

@@ -1,7 +1,7 @@
 """Makes proofs that stand alone (`ledger/proof.py`) from a node's committed chain.
 
-Promise: header, certificate, way from the genesis and state are of one block, the tip at this moment. Reads
-only, and belongs to the thread that owns the chain.
+Promise: header, certificate, way from the genesis and state are of one block, the tip when it was begun.
+Reads only, in slices of one page of the tree, and belongs to the thread that owns the chain.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from drexnode.finalizer import Finalizer
 from ledger.genesis import genesis_validators
 from ledger.proof import PROOF_VERSION, Proof, Question, Subject
+from ledger.slices import Slices, finish
 from ledger.state import OUTPUT, SUPPLY, StateReader, read_output
 from ledger.state_proof import StateProof
-from ledger.state_prover import prove_address, prove_entry, prove_output
+from ledger.state_prover import prove_address_in_slices, prove_entry, prove_output
 from ledger.state_tree import StateTree
 from ledger.transaction import OutPoint, decode_transaction
 from ledger.votes import validators_value
@@ -20,15 +21,21 @@ from storage.snapshot_writer import trust_path_to
 
 
 def prove(chain: Finalizer, question: Question) -> Proof:
-    """Answer a question as of the tip.
+    """Answer a question as of the tip, without a pause.
 
     Raises `DrexError`: PROOF_NO_BLOCK, PROOF_TOO_LARGE, SNAPSHOT_NO_PATH; `StorageFailure`."""
+    return finish(prove_in_slices(chain, question))
+
+
+def prove_in_slices(chain: Finalizer, question: Question) -> Slices[Proof]:
+    """`prove` for an event loop; leave it as soon as the chain has another head."""
     head = chain.head
     if head.certificate is None:
         message = "nothing is proven before block 1: the genesis has no certificate"
         raise DrexError("PROOF_NO_BLOCK", message)
     if chain.tree.root != head.header.state_root:
         raise InvariantViolation("STATE_ROOT_MISMATCH", f"the tree is not that of block {head.height}")
+    proven = yield from state_proof_in_slices(chain.tree, chain.state, question)
     return Proof(
         PROOF_VERSION,
         chain.chain_id,
@@ -37,18 +44,23 @@ def prove(chain: Finalizer, question: Question) -> Proof:
         head.certificate,
         validators_value(genesis_validators(chain.genesis)),
         trust_path_to(chain.store.state.view, head.header),
-        state_proof(chain.tree, chain.state, question),
+        proven,
     )
 
 
 def state_proof(tree: StateTree, state: StateReader, question: Question) -> StateProof:
     """The part of a proof that the state root vouches for. Raises `DecodeError` (PROOF_TOO_LARGE)."""
+    return finish(state_proof_in_slices(tree, state, question))
+
+
+def state_proof_in_slices(tree: StateTree, state: StateReader, question: Question) -> Slices[StateProof]:
+    """`state_proof` in slices; worthless once the tree has changed."""
     name = question.name
     match question.subject:
         case Subject.OUTPUT:
             return prove_output(tree, state, name[:32], int.from_bytes(name[32:], "big"), question.lock)
         case Subject.ADDRESS:
-            return prove_address(tree, state, question.lock)
+            return (yield from prove_address_in_slices(tree, state, question.lock))
         case Subject.SUPPLY:
             return prove_entry(tree, state, SUPPLY + name)
 

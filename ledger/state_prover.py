@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ledger.slices import Slices, finish
 from ledger.state import OUTPUT, StateReader, output_key
 from ledger.state_proof import StateProof, leaf_entries, path_nibble
 from ledger.state_tree import StateTree
@@ -49,6 +50,12 @@ def prove_address(tree: StateTree, reader: StateReader, lock: bytes) -> StatePro
     """Prove every unspent output under `lock`, and that there is no other.
 
     Raises `DecodeError` (PROOF_TOO_LARGE) when the proof would exceed `MAX_PROOF_BYTES`."""
+    return finish(prove_address_in_slices(tree, reader, lock))
+
+
+def prove_address_in_slices(tree: StateTree, reader: StateReader, lock: bytes) -> Slices[StateProof]:
+    """`prove_address` that yields after every page, at most 64 outputs. A commit meanwhile makes it
+    worthless: then leave it."""
     nodes, bucket = _nodes_above(tree, lock)
     pages: list[bytes] = []
     values: list[tuple[bytes, bytes]] = []
@@ -65,7 +72,9 @@ def prove_address(tree: StateTree, reader: StateReader, lock: bytes) -> StatePro
                 size += len(key) + len(value)
         if size > MAX_PROOF_BYTES:
             raise DecodeError("the proof would be too large", code="PROOF_TOO_LARGE", limit=MAX_PROOF_BYTES)
-    return StateProof(nodes, tuple(pages), tuple(sorted(values)))
+        yield
+    values.sort()
+    return StateProof(nodes, tuple(pages), tuple(values))
 
 
 def _nodes_above(tree: StateTree, place: bytes) -> tuple[tuple[bytes, ...], int]:

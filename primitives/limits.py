@@ -292,6 +292,7 @@ ALERT_MISSED_BLOCKS = 10  # without a validator's seal, one after another
 ALERT_SILENT_PERIODS = 3  # block periods without a block
 ALERT_WAITING_MS = 10_000  # without a block while transactions wait
 SIMULATION_ATTEMPTS = 3  # a simulation that a new block overtakes begins again
+PROOF_ATTEMPTS = 5  # a proof that a new block overtakes begins again
 PUSH_AFTER_MS = 250  # a transaction pending for longer may have been missed by the proposer
 PUSH_BYTES = 60 * KIB
 

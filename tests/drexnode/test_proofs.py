@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,12 @@ import trio
 from msgspec import structs
 
 from drexnode.home import write_genesis
-from drexnode.proofs import lock_of_output, prove
+from drexnode.ledger_api import LedgerApi
+from drexnode.proofs import lock_of_output, prove, prove_in_slices
 from ledger.genesis import chain_id_of
 from ledger.genesis_records import GenesisDocument
 from ledger.locks import key_lock
+from ledger.mempool import Mempool
 from ledger.proof import (
     Proof,
     Proven,
@@ -208,6 +210,75 @@ def test_before_the_first_block_nothing_is_proven(tmp_path: Path) -> None:
     with open_finalizer(tmp_path, genesis_document()) as finalizer, pytest.raises(DrexError) as caught:
         prove(finalizer, Question(Subject.SUPPLY, b"", ASSET.encode()))
     assert caught.value.code == "PROOF_NO_BLOCK"
+
+
+# --- on the event loop
+
+
+def many_outputs(path: Path, test: Callable[[LedgerApi, Chain], Awaitable[None]]) -> None:
+    """Carry `test` out on a chain in which alice owns 2,000 outputs."""
+    document = genesis_document(outputs=2_000)
+
+    async def run() -> None:
+        with open_finalizer(path, document) as finalizer:
+            chain = Chain(finalizer, document)
+            await chain.grow(1, 1)
+            await test(LedgerApi(finalizer, Mempool(), lambda: 0), chain)
+
+    trio.run(run)
+
+
+def test_a_large_proof_is_made_page_by_page(tmp_path: Path) -> None:
+    async def test(api: LedgerApi, chain: Chain) -> None:
+        slices = prove_in_slices(chain.finalizer, Question(Subject.ADDRESS, ALICE, b""))
+        turns, proof = 0, None
+        while proof is None:
+            try:
+                next(slices)
+                turns += 1
+            except StopIteration as stop:
+                proof = stop.value
+        assert turns == len(proof.state.pages) > 2_000 // 64
+        assert proof == await api.prove(Question(Subject.ADDRESS, ALICE, b""))
+
+    many_outputs(tmp_path, test)
+
+
+def test_a_proof_that_a_block_overtakes_is_of_the_new_block(tmp_path: Path) -> None:
+    async def test(api: LedgerApi, chain: Chain) -> None:
+        proofs: list[Proof] = []
+
+        async def ask() -> None:
+            proofs.append(await api.prove(Question(Subject.ADDRESS, ALICE, b"")))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            nursery.start_soon(chain.grow, 1, 1)
+        height = chain.finalizer.head.height
+        assert proofs[0].header.height in (height - 1, height)
+        anchor = anchor_of(proofs[0], chain.document, None)
+        assert len(check(decode_proof_file(encode(proofs[0])), anchor, verify).outputs) >= 2_000
+
+    many_outputs(tmp_path, test)
+
+
+def test_blocks_that_always_overtake_a_proof_make_the_node_busy(tmp_path: Path) -> None:
+    async def test(api: LedgerApi, chain: Chain) -> None:
+        finalizer = chain.finalizer
+
+        async def overtake() -> None:
+            while True:
+                finalizer.head = replace(finalizer.head)
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(overtake)
+            with pytest.raises(DrexError) as caught:
+                await api.prove(Question(Subject.ADDRESS, ALICE, b""))
+            nursery.cancel_scope.cancel()
+        assert caught.value.code == "NODE_BUSY"
+
+    many_outputs(tmp_path, test)
 
 
 # --- as its user does it
