@@ -18,13 +18,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from msgspec import structs
+
 from drexnode import client as rpc
 from drexnode.devnet import Devnet, DevnetNode, write_network
 from drexnode.network_plan import plan_network
 from drexnode.processes import LOG_FILE, kill_process, start_process
 from ledger.genesis import chain_id_of
+from ledger.genesis_records import GenesisDocument
 from primitives.errors import DrexError
 from primitives.keys import SigningKey, verify_many
+from scripts.bench.grow import grow, with_seeds
 from scripts.bench.money import SIGNATURES, Load, LoadName, Money
 from scripts.bench.report import say
 from tests.network.net import free_base_port
@@ -32,12 +36,14 @@ from tests.network.net import free_base_port
 VERIFY_S = 1.0
 VERIFY_AT_ONCE = 500
 LOG_WAIT_S = 30.0
+AGE_MS = 3_600_000  # of a genesis whose chain is made before its nodes start
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What a network is made of. `cpu`: all its nodes on that processor; `absent`: nodes that are registered
-    but not started, whose place the measurement itself takes."""
+    but not started, whose place the measurement itself takes. `outputs`: unspent ones beside the coins,
+    made through blocks before the nodes start. `buckets` of the state tree; 0: a devnet's."""
 
     validators: int = 4
     full: int = 0
@@ -48,6 +54,8 @@ class Shape:
     load: LoadName = "transfers"
     coins: int = 24_000
     wallets: int = 1_000
+    outputs: int = 0
+    buckets: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -154,6 +162,14 @@ class FinalLog:
                 self._moments[int(event["height"])] = moment
 
 
+def grown_document(document: GenesisDocument, shape: Shape) -> GenesisDocument:
+    """The genesis with the seeds of the outputs that are made later, and with so many buckets."""
+    if shape.buckets:
+        parameters = structs.replace(document.parameters, bucket_count=shape.buckets)
+        document = structs.replace(document, parameters=parameters)
+    return with_seeds(document, shape.outputs)
+
+
 @contextmanager
 def open_arena(shape: Shape) -> Iterator[Arena]:
     """Write the network, start it, wait for it; stop and delete it in the end."""
@@ -161,13 +177,16 @@ def open_arena(shape: Shape) -> Iterator[Arena]:
         plan = plan_network(
             validators=shape.validators, full=shape.full, observers=shape.observers,
             base_port=free_base_port(shape.validators + shape.full + shape.observers),
-            entropy=secrets.token_bytes(32), timestamp_ms=time.time_ns() // 1_000_000,
+            entropy=secrets.token_bytes(32),
+            timestamp_ms=time.time_ns() // 1_000_000 - (AGE_MS if shape.outputs else 0),
         )  # fmt: skip
         banks = plan.wallets["bank-a"], plan.wallets["bank-b"]
         money = Money(shape.load, shape.coins, shape.wallets, banks)
-        plan = replace(plan, document=money.document(plan.document))
+        plan = replace(plan, document=grown_document(money.document(plan.document), shape))
         folder = Path(name) / "net"
         write_network(plan, folder)
+        if shape.outputs:
+            grow(plan, folder, shape.outputs)
         load = Load(money, chain_id_of(plan.document))
         seeds = {node.name: node.peer_seed for node in plan.nodes}
         arena = Arena(Devnet(folder), shape, load, seeds)

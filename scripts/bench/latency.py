@@ -4,8 +4,8 @@
 
 Final on all is the latest `block.final` of the validators' logs. Idle payments go one after another, by
 JSON-RPC and by P2P in turn: a P2P payment is a frame that a registered full node (this process) sends to
-one validator. Beside the logs' moment stands what a client sees: the answer of `drex_waitTransaction`. At a steady
-rate payments go out every 50 ms whatever happens, and count from the moment they were due.
+one validator. Beside the logs' moment stands what a client sees, the answer of `drex_waitTransaction`. At
+a steady rate payments go out every 50 ms whatever happens, and count from the moment they were due.
 """
 
 from __future__ import annotations

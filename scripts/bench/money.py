@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from msgspec import structs
+
 from ledger.assets import WHOLESALE
 from ledger.build import build_body, build_transaction, make_output
 from ledger.devnet import BANK_A_DVT, BANK_A_ISPB, BANK_B_DVT, BANK_B_ISPB
@@ -84,9 +86,8 @@ class Money:
         ]
         if self.load == "interbank":
             outputs += [GenesisOutput(WHOLESALE, COIN, key_lock(self.banks[0].public_key))] * self.coins
-        fields = {name: getattr(document, name) for name in GenesisDocument.__struct_fields__}
         wallets = tuple(sorted((*others, *mine), key=lambda entry: entry.issuer))
-        return GenesisDocument(**fields | {"wallets": wallets, "outputs": tuple(outputs)})
+        return structs.replace(document, wallets=wallets, outputs=tuple(outputs))
 
     def begin(self, chain_id: bytes) -> list[Coin]:
         """The coins as the genesis has them."""
