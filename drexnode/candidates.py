@@ -151,6 +151,12 @@ class Candidates:
         self._keep(block)
         return Verdict(effect.ref, Outcome.OK)
 
+    async def prepare_ahead(self, header: BlockHeader) -> None:
+        """Do what a block found OK will need once it is decided."""
+        executed = self._executor.find(block_id(header))
+        if executed is not None:
+            await self._finalizer.prepare_ahead(executed)
+
     async def fetch(self, effect: fx.FetchBlock) -> tuple[bytes, ...] | None:
         """The wtxids of a block prepared earlier, its bodies at hand; None when nobody has it."""
         sources = [PeerId(peer) for peer in effect.sources]

@@ -243,13 +243,17 @@ class ConsensusDriver:
             scope.cancel()
 
     async def _check(self, effect: fx.ValidateProposal) -> None:
-        self.feed(await self._candidates.check(effect))
+        verdict = await self._candidates.check(effect)
+        self.feed(verdict)
+        if verdict.outcome is inp.Outcome.OK:
+            await self._candidates.prepare_ahead(effect.header)
 
     async def _build(self, effect: fx.BuildBlock) -> None:
         executed = await self._builder.build(effect.round)
         self._candidates.adopt(executed)
         block = executed.block
         self.feed(inp.BlockBuilt(effect.height, effect.round, block.header, tuple(block.wtxids)))
+        await self._candidates.prepare_ahead(block.header)
 
     async def _fetch(self, effect: fx.FetchBlock) -> None:
         self.feed(inp.BlockFetched(effect.ref, await self._candidates.fetch(effect)))

@@ -15,7 +15,7 @@ import trio
 from consensus.evidence import ConflictProof
 from drexnode.metrics import Metrics
 from drexnode.protocol_guard import UpgradeNeeded, check_protocol, find_upgrade_needed
-from drexnode.slicing import breathe
+from drexnode.slicing import Resumable, breathe
 from drexnode.telemetry import get_logger
 from ledger.block import FinalizedBlock
 from ledger.execute import ExecutedBlock, ExecutionContext
@@ -30,7 +30,7 @@ from primitives.certificate import CommitCertificate
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
 from primitives.validators import ValidatorSet
-from storage.chain_store import ChainStore
+from storage.chain_store import ChainStore, PreparedBlock
 from storage.queries import ChainQueries
 from storage.validator_rows import read_overrides, write_override
 
@@ -72,6 +72,7 @@ class Finalizer:
         self._listeners: list[OnFinal] = []
         self.upgrade_needed: UpgradeNeeded | None = None  # the next block's rules are not in this program
         self._decided_by: ValidatorSet | None = None  # the head; None until this run decided one
+        self._ahead: tuple[ExecutedBlock, Resumable[PreparedBlock]] | None = None
         self._one_at_a_time = trio.Lock()
         self._grown = trio.Event()
         metrics.chain_height.set(head.height)
@@ -132,9 +133,7 @@ class Finalizer:
             self._check_override(block)
             check_protocol(self.state, block.height)
             begin = trio.current_time()
-            prepared = await breathe(self.store.prepare(block.block, executed.delta, executed.patch))
-            if prepared is None:
-                raise InvariantViolation("FINALIZE_ABANDONED", f"block {block.height} was not prepared")
+            prepared = await self._preparation_of(executed).finish()
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.store.write, prepared, block.certificate)
                 self.store.apply(prepared)
@@ -144,6 +143,19 @@ class Finalizer:
             await breathe(self.store.state.settle())
             if self.store.pages.is_due(self.tree):
                 await self._save_pages()
+
+    async def prepare_ahead(self, executed: ExecutedBlock) -> None:
+        """Prepare the batch of a block that may become final next, while votes travel. Cancelled half way, or
+        overtaken by the decision, `finalize` goes on from there; for any other block it is thrown away."""
+        if executed.block.header.parent_id == self.head.block_id:
+            await self._preparation_of(executed).finish()
+
+    def _preparation_of(self, executed: ExecutedBlock) -> Resumable[PreparedBlock]:
+        """The preparation of this very execution: the one under way, or a new one."""
+        if self._ahead is None or self._ahead[0] is not executed:
+            slices = self.store.prepare(executed.block, executed.delta, executed.patch)
+            self._ahead = (executed, Resumable(slices))
+        return self._ahead[1]
 
     async def _save_pages(self) -> None:
         """Bring the tree's pages on disk to the head. The next block waits for it, votes do not."""
@@ -161,7 +173,7 @@ class Finalizer:
         return self.head
 
     def _advance(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
-        parent = self.head
+        parent, self._ahead = self.head, None
         self._decided_by = parent.validators
         validators = self._deciders_after(block.header, executed.next_validators)
         executed = replace(executed, next_validators=validators)

@@ -39,6 +39,36 @@ async def breathe(slices: Slices[T], still_wanted: Callable[[], bool] = lambda: 
     return None
 
 
+class Resumable(Generic[T]):
+    """Work in slices that whoever needs its value may drive, one after the other or by turns: a driver that
+    is cancelled loses nothing. What a slice raises is raised to its driver, and to every later one."""
+
+    def __init__(self, slices: Slices[T]) -> None:
+        self._slices = slices
+        self._value: list[T] = []
+        self._error: Exception | None = None
+
+    async def finish(self) -> T:
+        """Drive it to its end, a breath at a time, and return the value."""
+        while not self._value:
+            if self._error is not None:
+                raise self._error
+            self._drive(monotonic() + BREATH_SECONDS)
+            await trio.lowlevel.checkpoint()
+        return self._value[0]
+
+    def _drive(self, until: float) -> None:
+        try:
+            next(self._slices)
+            while monotonic() < until:
+                next(self._slices)
+        except StopIteration as stop:
+            self._value.append(stop.value)
+        except Exception as error:
+            self._error = error
+            raise
+
+
 class Breaths(Generic[T]):
     """A list to be worked off in parts of at most `size`, one breath of parts at a time.
 

@@ -11,9 +11,13 @@ from consensus.evidence import decode_conflict_proof, verify_conflict_proof
 from drexnode.executor import Executor
 from drexnode.metrics import Metrics
 from ledger.block import Block, FinalizedBlock
+from ledger.slices import Slices
+from ledger.state import StateDelta
+from ledger.state_tree import TreePatch
 from primitives.errors import InvalidBlock, InvariantViolation
 from primitives.keys import verify
 from storage import tree_rows
+from storage.chain_store import PreparedBlock
 from storage.layout import EDITS, after
 from tests.drexnode.chain import Chain, genesis_document, open_finalizer
 
@@ -160,3 +164,52 @@ async def test_the_trees_pages_are_saved_now_and_then_and_a_start_finds_the_same
     assert waiting == [2, 0, 1, 2, 0]  # the genesis counts as well
     with open_finalizer(tmp_path, DOCUMENT) as finalizer:
         assert finalizer.tree.root == root
+
+
+async def test_a_batch_prepared_ahead_is_the_one_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain, prepared = Chain(finalizer, DOCUMENT), list[bytes]()
+        prepare = finalizer.store.prepare
+
+        def counting(block: Block, delta: StateDelta, patch: TreePatch) -> Slices[PreparedBlock]:
+            prepared.append(block.block_id)
+            return prepare(block, delta, patch)
+
+        monkeypatch.setattr(finalizer.store, "prepare", counting)
+        block, executed = chain.build(chain.transfers(20))
+        await finalizer.prepare_ahead(executed)
+        assert finalizer.head.height == 0
+        await finalizer.finalize(block, executed)
+        assert prepared == [block.block.block_id]
+        assert finalizer.head.block_id == block.block.block_id
+
+
+async def test_a_preparation_that_was_given_up_half_way_is_carried_on(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        for turns in range(6):
+            block, executed = chain.build(chain.transfers(40))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(finalizer.prepare_ahead, executed)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            await finalizer.finalize(block, executed)
+            assert finalizer.tree.root == block.header.state_root
+
+
+async def test_a_block_prepared_ahead_gives_way_to_the_one_that_was_decided(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        chain = Chain(finalizer, DOCUMENT)
+        _, candidate = chain.build(chain.transfers(5))
+        decided, executed = chain.build([])
+        await finalizer.prepare_ahead(candidate)
+        await finalizer.finalize(decided, executed)
+        await finalizer.prepare_ahead(candidate)  # of a height that is over: nothing to prepare
+        following, executed = chain.build(chain.transfers(5))
+        await finalizer.finalize(following, executed)
+        assert finalizer.head.height == 2
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        assert finalizer.head.block_id == following.block.block_id
