@@ -29,7 +29,9 @@ from drexnode.config_sections import P2pSection as P2pSection
 from drexnode.config_sections import PoolSection as PoolSection
 from drexnode.config_sections import RpcSection as RpcSection
 from drexnode.config_sections import StorageSection as StorageSection
+from drexnode.config_sections import SyncSection as SyncSection
 from drexnode.profiles import PROFILES
+from drexnode.snapshot_settings import check_sync, parse_anchor, parse_snapshots
 from primitives.limits import MIN_KEPT_BLOCKS
 
 CONFIG_FILE = "drexnode.toml"
@@ -70,6 +72,7 @@ class NodeConfig:
     p2p: P2pSection = field(default_factory=P2pSection)
     pool: PoolSection = field(default_factory=PoolSection)
     storage: StorageSection = field(default_factory=StorageSection)
+    sync: SyncSection = field(default_factory=SyncSection)
     rpc: RpcSection = field(default_factory=RpcSection)
     log: LogSection = field(default_factory=LogSection)
     origins: Mapping[str, Origin] = field(default_factory=dict)
@@ -164,5 +167,8 @@ def load_config(
         for section, kind in SECTIONS.items()
     }
     config = NodeConfig(home=home, origins=origins, **sections)
-    parse_retention(config.storage.retention)
+    retention = parse_retention(config.storage.retention)
+    parse_snapshots(config.sync.snapshots, config.node.role)
+    parse_anchor(config.sync.anchor)
+    check_sync(config.sync.mode, config.node.role, from_genesis=retention.from_genesis)
     return config

@@ -82,6 +82,21 @@ class StorageSection:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncSection:
+    """How an empty node begins, and the snapshots that others begin with."""
+
+    mode: str = _key(
+        "blocks",
+        "An empty node begins with blocks, a peer's snapshot, or snapshot-or-blocks.",
+        one_of=("blocks", "snapshot", "snapshot-or-blocks"),
+    )
+    anchor: str = _key("", "validators_hash (hex) that a snapshot must lead through; empty: genesis alone.")
+    snapshots: str = _key(
+        "auto", "off, or COUNT@HEIGHTS kept for peers; auto: 2@10000 on full nodes, else off."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RpcSection:
     """The HTTP port."""
 
@@ -128,6 +143,7 @@ SECTIONS: dict[str, type[Any]] = {
     "p2p": P2pSection,
     "pool": PoolSection,
     "storage": StorageSection,
+    "sync": SyncSection,
     "rpc": RpcSection,
     "log": LogSection,
 }

@@ -53,6 +53,8 @@ from drexnode.rpc.tls import tls_context
 from drexnode.serving import BlockServer
 from drexnode.signer import NodeSigner, open_local_signer, without_replaced_set
 from drexnode.signer_remote import RemoteSigner
+from drexnode.snapshot_keeper import SnapshotKeeper
+from drexnode.snapshot_sync import SnapshotReady, SnapshotSync, adopt_restored
 from drexnode.stall import StallCauses
 from drexnode.sync import Synchroniser
 from drexnode.telemetry import get_logger
@@ -83,6 +85,18 @@ async def run_node(config: NodeConfig, validator_key: SigningKey | None = None) 
 
     Raises `ConfigError`, `StorageFailure` (halt, recover at the next start) and `InvariantViolation`.
     """
+    while True:
+        adopt_restored(config)
+        try:
+            await _run_once(config, validator_key)
+            return
+        except BaseExceptionGroup as group:
+            if group.split(SnapshotReady)[1] is not None:
+                raise
+
+
+async def _run_once(config: NodeConfig, validator_key: SigningKey | None) -> None:
+    """One opening of the chain: to the node's end, or `SnapshotReady` in a group of exceptions."""
     document = read_genesis(config.genesis_path)
     now_ms = open_clock(os.environ, document.address_prefix)
     listener = open_socket(config.rpc.host, config.rpc.port)
@@ -238,6 +252,11 @@ class Node:
             find_block=self._candidates.find,
             exchange_status=self._heads.exchange_status,
         )
+        self._snapshots = SnapshotKeeper(config, finalizer, lambda: self._sync.status().syncing)
+        self._beginning: SnapshotSync | None = None
+        if config.sync.mode != "blocks" and finalizer.head.height == 0:
+            self._sync.hold()
+            self._beginning = SnapshotSync(config, finalizer.genesis, transport, self._sync.release)
         self._heads.on_tip(self._on_tip)
         self.api = LocalNode(
             config=config,
@@ -251,6 +270,7 @@ class Node:
             metrics=self._metrics,
             evidence=lambda: self._evidence.kept,
             override_missing=self._overrides.missing,
+            beginning=None if self._beginning is None else self._beginning.progress,
             causes=self._stall_causes(signer),
             votes=VoteDesk(signer, finalizer, self._admission.admit, self._is_seen),
             configured=frozenset(self._configured),
@@ -318,6 +338,7 @@ class Node:
         """Start every part; returns only by cancellation or failure. Without a listener there is no RPC."""
         transport, config = self._transport, self._config
         self._server.register(transport)
+        self._snapshots.register(transport)
         self._overrides.register()
         self._exchange.register()
         self._upgrades.register()
@@ -339,6 +360,9 @@ class Node:
             nursery.start_soon(self.api.alerts.run)
             nursery.start_soon(self.api.maintenance.run)
             nursery.start_soon(self._retention.run)
+            nursery.start_soon(self._snapshots.run)
+            if self._beginning is not None:
+                nursery.start_soon(self._beginning.run)
             url = None if listener is None else await self._serve_rpc(nursery, listener)
             _log.info(
                 "node.started",

@@ -43,6 +43,7 @@ from drexnode.rpc.node_values import (
     SyncStatus,
 )
 from drexnode.rpc.upgrade_api import UpgradeStatus
+from drexnode.snapshot_fetch import SnapshotProgress
 from drexnode.stall import StallCauses, late_block
 from drexnode.sync import Synchroniser
 from drexnode.upgrades import Upgrades
@@ -78,6 +79,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
         metrics: Metrics,
         evidence: Callable[[], Sequence[Evidence]] = tuple,
         override_missing: Callable[[], DrexError | None] = lambda: None,
+        beginning: SnapshotProgress | None = None,
         causes: StallCauses | None = None,
         votes: VoteDesk | None = None,
         configured: frozenset[PeerId] = frozenset(),
@@ -105,6 +107,7 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             configured=configured,
         )
         self._override_missing = override_missing
+        self._beginning = beginning
         self._causes = causes
         self._votes = votes
         self._gauges = Gauges(
@@ -246,6 +249,8 @@ class LocalNode(ChainApi, MoneyApi, LedgerApi):
             reasons.append(Reason("HALTED", str(self._failure), {"cause": self._failure.code}))
         sync, consensus = self._sync.status(), self._watch.status()
         alone = consensus.validators and all(info.connected for info in consensus.validators)
+        if self._beginning is not None and self._beginning.phase != "over":
+            reasons.append(Reason("SNAPSHOT_SYNC", self._beginning.sentence()))
         if sync.syncing:
             message = f"at block {sync.height}, peers are at {sync.target_height}"
             data = {"height": sync.height, "target_height": sync.target_height}

@@ -93,6 +93,7 @@ class Synchroniser:
         self._claimed: dict[PeerId, int] = {}  # what a peer itself said; consensus only infers
         self._behind_since_ms: int | None = None
         self._changed = trio.Event()
+        self._is_held = False
         finalizer.on_final(self._on_final)
 
     # --- what others tell
@@ -144,6 +145,15 @@ class Synchroniser:
             return self._planner.target
         return min(self._planner.target, max(self._finalizer.head.height, heard[lying]))
 
+    def hold(self) -> None:
+        """Ask for no blocks until `release`: a snapshot comes first."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Ask for blocks from now on."""
+        self._is_held = False
+        self._changed.set()
+
     # --- the loop
 
     async def run(self) -> None:
@@ -165,7 +175,7 @@ class Synchroniser:
     def _ready_ms(self, now_ms: int) -> int | None:
         """When to ask for what is missing; None while nothing is."""
         height, target = self._finalizer.head.height, self._planner.target
-        if target <= height:
+        if target <= height or self._is_held:
             self._behind_since_ms = None
             return None
         if self._behind_since_ms is None:

@@ -17,6 +17,7 @@ from ledger.genesis_records import GenesisDocument
 from ledger.override import OverrideRefused, encode_override
 from ledger.state import OUTPUT
 from ledger.state_tree import StateTree
+from ledger.trust_path import Anchor
 from ledger.votes import validators_value
 from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate, Verify
@@ -51,8 +52,11 @@ from storage.snapshot_format import Entry, Manifest, SnapshotRefused
 Progress = Callable[[str, int, int], None]
 
 
-def check_manifest(manifest: Manifest, document: GenesisDocument, verify: Verify) -> None:
-    """Refuse a snapshot whose block is not final on this chain. Raises `SnapshotRefused` (SNAPSHOT_FOREIGN,
+def check_manifest(
+    manifest: Manifest, document: GenesisDocument, verify: Verify, *, pinned: bytes | None = None
+) -> None:
+    """Refuse a snapshot whose block is not final on this chain; with `pinned` (a validators_hash) also one
+    whose way from the genesis does not pass those validators. Raises `SnapshotRefused` (SNAPSHOT_FOREIGN,
     SNAPSHOT_NOT_FINAL)."""
     chain_id = chain_id_of(document)
     if manifest.chain_id != chain_id:
@@ -63,6 +67,9 @@ def check_manifest(manifest: Manifest, document: GenesisDocument, verify: Verify
         raise SnapshotRefused("SNAPSHOT_NOT_FINAL", message)
     try:
         manifest.path.check_block(document, verify, manifest.header, manifest.certificate)
+        if pinned is not None:
+            anchor = Anchor.of_genesis(document, pinned)
+            manifest.path.check_block_from(anchor, verify, manifest.header, manifest.certificate)
     except (InvalidBlock, OverrideRefused, DecodeError) as error:
         message = f"block {manifest.height} of the snapshot is not final on this chain: {error}"
         raise SnapshotRefused("SNAPSHOT_NOT_FINAL", message, cause=error.code) from error

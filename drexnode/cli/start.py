@@ -41,17 +41,23 @@ _EXIT_OF_STORAGE = {
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A configuration key; repeatable."
 )
+@click.option(
+    "--sync",
+    type=click.Choice(("blocks", "snapshot", "snapshot-or-blocks")),
+    help="How an empty node begins (sync.mode).",
+)
 @with_passphrase
 @click.pass_context
 def command(
     ctx: click.Context,
     home: Path,
     settings: tuple[str, ...],
+    sync: str | None,
     passphrase_file: Path | None,
     passphrase_fd: int | None,
 ) -> int:
     """Run a node until it is stopped."""
-    flags = {}
+    flags = {} if sync is None else {"sync.mode": sync}
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator:
@@ -152,7 +158,7 @@ def _weight(error: BaseException) -> int:
 
 def exit_code_of(stopped_by: BaseException) -> int:
     """The documented exit code for what ended a node: the one that matters of a group."""
-    from primitives.errors import InvariantViolation, StorageFailure
+    from primitives.errors import DrexError, InvariantViolation, StorageFailure
 
     error = _cause(stopped_by)
     if isinstance(error, KeyboardInterrupt):
@@ -163,4 +169,6 @@ def exit_code_of(stopped_by: BaseException) -> int:
         return _EXIT_OF_STORAGE.get(error.code, TRY_AGAIN)
     if isinstance(error, InvariantViolation):
         return CORRUPT
+    if isinstance(error, DrexError) and error.code == "SNAPSHOT_NO_OFFER":
+        return TRY_AGAIN
     return FAILURE
