@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 
+from msgspec import structs
+
 from consensus.evidence import (
     decode_conflict_proof,
     decode_evidence,
@@ -17,14 +19,26 @@ from consensus.evidence import (
 )
 from consensus.journal import VoteRecord, decode_record
 from consensus.messages import decode_message, encode_message
-from drexnode import wire
+from drexnode import snapshot_wire, wire
+from ledger.trust_path import TrustPath
 from p2p.addresses import parse_address
 from p2p.identity import parse_peer_id, peer_id_from_seed, public_key_of
-from primitives.block import BlockHeader
+from primitives.block import BlockHeader, block_id
 from primitives.certificate import CommitCertificate
 from primitives.codec import Record, encode
 from primitives.errors import DecodeError, InvalidBlock
 from primitives.hashing import tagged_hasher
+from storage.snapshot_format import (
+    SNAPSHOT_VERSION,
+    ChunkName,
+    Manifest,
+    Parent,
+    SnapshotRefused,
+    decode_chunk,
+    decode_manifest,
+    digest_of_chunk,
+    encode_manifest,
+)
 from storage.vote_journal import JournalOwner, parse_journal
 from storage.watermark import Slot, encode_slot, parse_slot
 from tests.consensus.engine import Engine
@@ -95,6 +109,24 @@ def fuzz_wire(data: bytes) -> None:
             _same(wire.encode_message(wire.decode_message(data[1:], message_type)), data[1:])
 
 
+def fuzz_snapshot(data: bytes) -> None:
+    """The first byte chooses a message about snapshots, a manifest or a chunk; the rest is its bytes."""
+    if not data:
+        return
+    kinds, body = snapshot_wire.SNAPSHOT_MESSAGES, data[1:]
+    place = data[0] % (len(kinds) + 2)
+    if place < len(kinds):
+        with contextlib.suppress(DecodeError):
+            _same(encode(snapshot_wire.decode_snapshot_message(body, kinds[place])), body)
+    elif place == len(kinds):
+        with contextlib.suppress(SnapshotRefused):
+            _same(encode_manifest(decode_manifest(body)), body)
+    elif body:
+        name = ChunkName(digest_of_chunk(body), 1, len(body))
+        with contextlib.suppress(SnapshotRefused):
+            _same(encode(decode_chunk(body, name)), body)
+
+
 def fuzz_peer(data: bytes) -> None:
     """Text → address of a peer, peer id."""
     text = data.decode("utf-8", "replace")
@@ -152,6 +184,27 @@ def payloads() -> list[bytes]:
         wire.ProposalResponse(header, (b"a" * 32, b"b" * 32)),
     )
     return [bytes([place]) + wire.encode_message(message) for place, message in enumerate(examples)]
+
+
+def snapshots() -> list[bytes]:
+    """Each message about snapshots, a manifest of the first block, a chunk."""
+    header = BlockHeader(1, 1, _WORD, 1007, _WORD, 0, _WORD, _WORD, _WORD, _WORD)
+    genesis = BlockHeader(1, 0, bytes(32), 7, bytes(32), 0, _WORD, _WORD, _WORD, _WORD)
+    header = structs.replace(header, parent_id=block_id(genesis))
+    certificate = CommitCertificate(1, 1, 0, block_id(header), ((0, bytes(64)),))
+    chunk = encode([(b"k", b"v")])
+    names = (ChunkName(digest_of_chunk(chunk), 1, len(chunk)),)
+    tail = (Parent(genesis, None),)
+    manifest = Manifest(SNAPSHOT_VERSION, _WORD, header, certificate, tail, TrustPath(), names, 1)
+    offer = snapshot_wire.SnapshotOffer(7, _WORD, _WORD, 100, 1000, 2)
+    examples: tuple[Record, ...] = (
+        snapshot_wire.SnapshotsRequest(1),
+        snapshot_wire.SnapshotsResponse((offer,)),
+        snapshot_wire.SnapshotPartRequest(_WORD, 0),
+        snapshot_wire.SnapshotPart(b"x"),
+    )
+    made = [*map(encode, examples), encode_manifest(manifest), chunk]
+    return [bytes([place]) + data for place, data in enumerate(made)]
 
 
 def addresses() -> list[bytes]:

@@ -183,4 +183,5 @@ TARGETS: dict[str, Target] = {
     "disk": Target(node_targets.fuzz_disk, node_targets.records),
     "wire": Target(node_targets.fuzz_wire, node_targets.payloads),
     "peer": Target(node_targets.fuzz_peer, node_targets.addresses),
+    "snapshot": Target(node_targets.fuzz_snapshot, node_targets.snapshots),
 }
