@@ -8,7 +8,7 @@ time, and `settle` then sorts them into the hot set in slices; nothing it answer
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ledger.slices import Slices
 from ledger.state import OUTPUT, Change, RuleFacts
@@ -61,19 +61,18 @@ class StateStore:
         Returns the sum of the unspent outputs per asset name when the whole state was read, for comparison
         with the books; an empty dictionary otherwise.
         """
-        hot, cut = self._hot, len(STATE)
         sums: dict[bytes, int] = {}
-        limit = hot.limit_bytes
-        output = OUTPUT[0]
+        self._hot.is_complete = self._hot.load(self._entries_summed(sums))
+        return sums if self._hot.is_complete else {}
+
+    def _entries_summed(self, sums: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+        """Every state entry in key order; adds the outputs up by asset name on the way."""
+        cut, output, number = len(STATE), OUTPUT[0], int.from_bytes
         for row, value in self._view.scan(STATE, after(STATE)):
-            if hot.bytes + len(row) + len(value) + 1024 > limit:
-                return {}
-            hot.put(row[cut:], value)
             if row[cut] == output:
                 asset = value[40:]
-                sums[asset] = sums.get(asset, 0) + int.from_bytes(value[32:40], "big")
-        hot.is_complete = True
-        return sums
+                sums[asset] = sums.get(asset, 0) + number(value[32:40], "big")
+            yield row[cut:], value
 
     def apply(self, changes: Mapping[bytes, Change], *, changes_rules: bool = True) -> None:
         """Make a block's durable changes the state that `get` answers from. Settles the block before.

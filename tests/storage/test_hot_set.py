@@ -59,6 +59,18 @@ def test_it_never_exceeds_its_bound_and_never_answers_wrong(
     assert 0 <= kept.entries <= len(model)
 
 
+@given(st.dictionaries(KEYS, VALUES, max_size=60), st.integers(0, 12_000))
+def test_a_load_begins_anew_and_stops_at_the_bound(rows: dict[bytes, bytes], limit: int) -> None:
+    kept = HotSet(limit)
+    kept.put(b"before", b"")
+    assert kept.load(iter(rows.items())) is (sum(entry_bytes(*row) for row in rows.items()) <= limit)
+    there = {key: value for key in rows if (value := kept.get(key)) is not None}
+    assert list(there.items()) == list(rows.items())[: len(there)]
+    assert kept.entries == len(there)
+    assert kept.bytes == sum(entry_bytes(*row) for row in there.items()) <= limit
+    assert b"before" in rows or kept.get(b"before") is None
+
+
 def test_what_is_read_again_and_again_stays_while_the_rest_goes() -> None:
     kept = HotSet(400 * entry_bytes(bytes(8), bytes(8)))
     favourite = b"favorite"
