@@ -31,10 +31,10 @@ import trio
 
 from drexnode import client as rpc
 from drexnode.join_bundle import read_bundle
+from scripts.charts import Series, slope_an_hour, write_svg
 from tests.attacks.target import GONE, Target
 from tests.network.machine import machine_line
 from tests.network.net import Network, network
-from tests.network.soak_plot import Series, slope_an_hour, write_svg
 from tests.network.steady import SteadyLoad, signed_transfers
 from tests.p2p.villains import is_refused, session_to
 

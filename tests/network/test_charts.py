@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.network.soak_plot import Series, slope_an_hour, write_svg
+from scripts.charts import Series, slope_an_hour, write_svg
 
 
 def test_a_line_has_its_slope_and_what_stands_still_has_none() -> None:
