@@ -2,7 +2,8 @@
 
 An inbox holds, per peer, at most `INBOX_PEER_MESSAGES` messages and `INBOX_PEER_BYTES` bytes, and in all
 about `INBOX_TOTAL_BYTES`; a peer over its share waits (and with it its stream: back-pressure), the others do
-not. A single message always fits an empty share, so nobody can be shut out by the others.
+not. A single message always fits an empty share, so nobody can be shut out by the others. The reader takes
+one message of each peer in turn, and little at a time, so that nobody waits behind what another has queued.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import trio
 
 from p2p.transport import Message, PeerEvent, PeerId
 from primitives.limits import (
+    INBOX_BATCH_BYTES,
     INBOX_BATCH_MESSAGES,
     INBOX_PEER_BYTES,
     INBOX_PEER_MESSAGES,
@@ -22,12 +24,13 @@ from primitives.limits import (
 
 
 class BoundedInbox:
-    """The inbox of one channel or topic. One reader, any number of writers."""
+    """The inbox of one channel or topic. One reader, any number of writers. A peer's messages keep order."""
 
     def __init__(self, peer_bytes: int = INBOX_PEER_BYTES, total_bytes: int = INBOX_TOTAL_BYTES) -> None:
         self._peer_bytes = peer_bytes
         self._total_bytes = total_bytes
-        self._queue: deque[Message] = deque()
+        self._queues: dict[PeerId, deque[Message]] = {}  # never an empty one
+        self._turns: deque[PeerId] = deque()  # those with a queue, whose turn it is first
         self._held: dict[PeerId, tuple[int, int]] = {}  # peer -> (messages, bytes)
         self._bytes = 0
         self._arrived = trio.Event()
@@ -52,7 +55,11 @@ class BoundedInbox:
         messages, size = self._held.get(message.peer, (0, 0))
         self._held[message.peer] = (messages + 1, size + len(message.payload))
         self._bytes += len(message.payload)
-        self._queue.append(message)
+        queue = self._queues.get(message.peer)
+        if queue is None:
+            queue = self._queues[message.peer] = deque()
+            self._turns.append(message.peer)
+        queue.append(message)
         self._arrived.set()
         return True
 
@@ -62,16 +69,27 @@ class BoundedInbox:
             await self._taken.wait()
 
     async def receive(self) -> list[Message]:
-        """Wait for messages and take all that wait, at most `INBOX_BATCH_MESSAGES`, in order of arrival."""
-        while not self._queue:
+        """Wait for messages and take what waits, of each peer in turn: `INBOX_BATCH_MESSAGES` at most, and
+        none beyond `INBOX_BATCH_BYTES` but the first."""
+        while not self._turns:
             self._arrived = trio.Event()
             await self._arrived.wait()
         return self.receive_nowait()
 
     def receive_nowait(self) -> list[Message]:
         """Take what waits, maybe nothing."""
-        count = min(len(self._queue), INBOX_BATCH_MESSAGES)
-        taken = [self._queue.popleft() for _ in range(count)]
+        taken: list[Message] = []
+        room = INBOX_BATCH_BYTES
+        while self._turns and len(taken) < INBOX_BATCH_MESSAGES:
+            queue = self._queues[self._turns[0]]
+            room -= len(queue[0].payload)
+            if taken and room < 0:
+                break
+            taken.append(queue.popleft())
+            if queue:
+                self._turns.rotate(-1)
+            else:
+                del self._queues[self._turns.popleft()]
         for message in taken:
             messages, size = self._held[message.peer]
             if messages == 1:

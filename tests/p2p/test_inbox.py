@@ -7,7 +7,7 @@ import trio.testing
 from p2p.identity import PeerId
 from p2p.inbox import BoundedEvents, BoundedInbox
 from p2p.transport import Channel, Message, PeerEvent, PeerEventKind
-from primitives.limits import INBOX_BATCH_MESSAGES, INBOX_PEER_MESSAGES, PEER_EVENTS_MAX
+from primitives.limits import INBOX_BATCH_BYTES, INBOX_BATCH_MESSAGES, INBOX_PEER_MESSAGES, PEER_EVENTS_MAX
 
 pytestmark = pytest.mark.trio
 FLOODER, HONEST = PeerId("flooder"), PeerId("honest")
@@ -32,6 +32,32 @@ async def test_flooder_fills_only_its_own_share() -> None:
         sum(inbox.put_nowait(message(FLOODER)) for _ in range(2 * INBOX_PEER_MESSAGES)) == INBOX_PEER_MESSAGES
     )
     assert inbox.put_nowait(message(HONEST))
+
+
+async def test_who_sends_little_is_heard_before_what_another_one_has_queued() -> None:
+    """A peer that repeated final transactions had others' wait seconds behind its 8 MiB on a busy machine:
+    the validator had nothing to propose at its turn, and the round was lost."""
+    inbox = BoundedInbox()
+    for _ in range(1000):
+        assert inbox.put_nowait(message(FLOODER))
+    first, second = (Message(HONEST, Channel.CONSENSUS, bytes([number])) for number in (1, 2))
+    assert inbox.put_nowait(first)
+    assert inbox.put_nowait(second)
+    taken = await inbox.receive()
+    assert [one.peer for one in taken[:4]] == [FLOODER, HONEST, FLOODER, HONEST]
+    assert [one for one in taken if one.peer == HONEST] == [first, second]
+
+
+async def test_the_reader_takes_little_at_a_time() -> None:
+    inbox = BoundedInbox()
+    for _ in range(100):
+        assert inbox.put_nowait(message(FLOODER, 60_000))
+    assert len(await inbox.receive()) == INBOX_BATCH_BYTES // 60_000
+    assert inbox.put_nowait(message(HONEST))
+    assert message(HONEST) in (await inbox.receive())[:2]
+    large = BoundedInbox()
+    assert large.put_nowait(message(HONEST, INBOX_BATCH_BYTES + 1))
+    assert len(await large.receive()) == 1
 
 
 async def test_share_is_bounded_in_bytes() -> None:
