@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import ssl
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from drexnode.client_call import encode_calls, read_reply
 from drexnode.client_calls import *  # noqa: F403 - the calls are this module's vocabulary
 from drexnode.client_calls_admin import *  # noqa: F403
 from drexnode.client_calls_node import *  # noqa: F403
+from drexnode.client_tls import client_context
 from drexnode.client_values import Asset as Asset
 from drexnode.client_values import Atomicity as Atomicity
 from drexnode.client_values import Balance as Balance
@@ -45,8 +47,19 @@ WAIT_MARGIN_S = 5.0
 class Client:
     """One connection to one node, kept open between calls. Not for several threads at a time."""
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        """`token` is a credential of any kind; `tls` says whom an https URL trusts (default: the system's
+        authorities, drexnode/client_tls.py)."""
         self.url = url
+        self.token = token
+        self.tls = tls
         parts = urlsplit(url if "//" in url else f"http://{url}")
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port
         self._secure = parts.scheme == "https"
@@ -99,8 +112,13 @@ class Client:
 
     def _open(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._connection is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            self._connection = kind(self._host, self._port, timeout=timeout_s)
+            if self._secure:
+                self.tls = self.tls or client_context()
+                self._connection = http.client.HTTPSConnection(
+                    self._host, self._port, timeout=timeout_s, context=self.tls
+                )
+            else:
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         elif self._connection.sock is not None:
             self._connection.sock.settimeout(timeout_s)
         return self._connection
@@ -109,7 +127,14 @@ class Client:
 class AsyncClient:
     """The same calls under trio or asyncio, many at a time over a pool of connections."""
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
         import httpx  # only programs that use it pay for its import
 
         self.url = url
@@ -117,7 +142,7 @@ class AsyncClient:
         headers = {"content-type": "application/json"}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
-        self._http = httpx.AsyncClient(base_url=url, headers=headers)
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, verify=tls or client_context())
         self._errors = httpx.HTTPError
         self._ids = itertools.count(1)
 

@@ -22,6 +22,7 @@ import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
 
 from drexnode.client import NodeUnreachable, RpcRefused
+from drexnode.client_tls import client_context
 from primitives.errors import DrexError
 
 MAX_EVENT_BYTES = 64 << 20
@@ -46,6 +47,8 @@ async def open_events(
     address: str | None = None,
     cursor: str | None = None,
     *,
+    token: str | None = None,
+    tls: ssl.SSLContext | None = None,
     patience_s: float = PATIENCE_S,
 ) -> AsyncGenerator[trio.MemoryReceiveChannel[Event], None]:
     """A channel of the events of a kind (docs/rpc.md, "Subscriptions"), from now on or after `cursor`.
@@ -53,7 +56,7 @@ async def open_events(
     Raises `NodeUnreachable` NODE_UNREACHABLE, `RpcRefused` with the node's code.
     """
     told, events = trio.open_memory_channel[Event](0)
-    follower = _Follower(url, kind, address, cursor, told, patience_s)
+    follower = _Follower(url, kind, address, cursor, told, patience_s, token, tls)
     try:
         async with trio.open_nursery() as nursery, events:
             nursery.start_soon(follower.run)
@@ -82,9 +85,12 @@ class _Follower:
         cursor: str | None,
         told: trio.MemorySendChannel[Event],
         patience_s: float,
+        token: str | None,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._url, self._kind, self._address, self._cursor = url, kind, address, cursor
         self._told = told
+        self._token, self._tls = token, tls
         self._patience_s = patience_s
         self._subscribed = False
         self._away_since: float | None = None
@@ -108,7 +114,7 @@ class _Follower:
 
     async def _connect(self) -> None:
         """One connection, until it breaks."""
-        async with _open_socket(self._url) as socket:
+        async with _open_socket(self._url, self._token, self._tls) as socket:
             params = [self._kind, self._address, self._cursor]
             request = {"jsonrpc": "2.0", "id": 1, "method": "drex_subscribe", "params": params}
             await socket.send_message(json.dumps(request))
@@ -127,17 +133,24 @@ class _Follower:
 
 
 @asynccontextmanager
-async def _open_socket(url: str) -> AsyncGenerator[WebSocketConnection, None]:
+async def _open_socket(
+    url: str, token: str | None, tls: ssl.SSLContext | None
+) -> AsyncGenerator[WebSocketConnection, None]:
     """The node's WebSocket; its stream is closed however this ends, also when the handshake fails."""
     parts = urlsplit(url if "//" in url else f"http://{url}")
     host, secure = parts.hostname or "127.0.0.1", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     stream: trio.abc.Stream = await trio.open_tcp_stream(host, port)
     if secure:
-        stream = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=host)
+        stream = trio.SSLStream(stream, tls or client_context(), server_hostname=host, https_compatible=True)
     async with stream, trio.open_nursery() as nursery:
         socket = await wrap_client_stream(
-            nursery, stream, f"{host}:{port}", "/ws", max_message_size=MAX_EVENT_BYTES
+            nursery,
+            stream,
+            f"{host}:{port}",
+            "/ws",
+            max_message_size=MAX_EVENT_BYTES,
+            extra_headers=[] if token is None else [(b"authorization", f"Bearer {token}".encode())],
         )
         try:
             yield socket

@@ -6,6 +6,9 @@ last the default port on this machine. Of a devnet the first node that answers i
 
 from __future__ import annotations
 
+import os
+import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +17,14 @@ import click
 from drexnode import client as rpc
 from drexnode.cli.options import NODE_KEY, STOPPED_KEY
 from drexnode.cli.output import CliError
+from drexnode.client_tls import client_context, pinned_context
 
 if TYPE_CHECKING:
     from drexnode.config import NodeConfig
 
 DEFAULT_URL = "http://127.0.0.1:26650"
 DEFAULT_DIR = Path("devnet")
+MAX_TOKEN_CHARS = 8192
 KEY_CHARS = 64  # a public key in hexadecimal
 
 
@@ -48,7 +53,7 @@ def open_client(*, sends: bool = False) -> rpc.Client:
         return stopped
     given = _given()
     if given.get("rpc"):
-        return rpc.Client(given["rpc"])
+        return rpc.Client(given["rpc"], token=given_token(), tls=_given_trust())
     if given.get("home") is not None:
         return _client_of_home(given["home"])
     folder = devnet_folder()
@@ -64,11 +69,37 @@ def _client_of_home(home: Path) -> rpc.Client:
 def client_of_home(config: NodeConfig) -> rpc.Client:
     """A client of a home's own node, with its admin credential where this user may read it."""
     host = "127.0.0.1" if config.rpc.host in ("0.0.0.0", "::") else config.rpc.host
+    token = given_token()
+    if token is None:
+        with suppress(OSError):
+            token = config.cookie_path.read_text("ascii")
+    if not config.rpc.tls_certificate:
+        return rpc.Client(f"http://{host}:{config.rpc.port}", token=token)
+    tls = _given_trust() or pinned_context(config.path(config.rpc.tls_certificate), _given().get("cert"))
+    return rpc.Client(f"https://{host}:{config.rpc.port}", token=token, tls=tls)
+
+
+def given_token() -> str | None:
+    """The token or API key of `--token-file`, or of DREX_TOKEN. Raises `CliError` TOKEN_UNREADABLE."""
+    path: Path | None = _given().get("token_file")
+    if path is None:
+        return os.environ.get("DREX_TOKEN")
     try:
-        token = config.cookie_path.read_text("ascii")
-    except OSError:
-        token = None
-    return rpc.Client(f"http://{host}:{config.rpc.port}", token=token)
+        token = path.read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        message = f"{path}: {error}; make one with: drexnode rpc token create --out {path}"
+        raise CliError("TOKEN_UNREADABLE", message, path=str(path)) from None
+    if not token or len(token) > MAX_TOKEN_CHARS or not token.isprintable():
+        raise CliError("TOKEN_UNREADABLE", f"{path} holds no token, one line of text", path=str(path))
+    return token
+
+
+def _given_trust() -> ssl.SSLContext | None:
+    """`--ca`: whom to trust instead of the system's authorities; `--cert`: what to show."""
+    ca_file, cert_file = _given().get("ca"), _given().get("cert")
+    if ca_file is None and (cert_file is None or not _given().get("rpc")):
+        return None
+    return client_context(ca_file, cert_file)
 
 
 def _client_of_devnet(folder: Path, sends: bool) -> rpc.Client:

@@ -71,6 +71,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "config": ("config", "Show and check the configuration."),
         "genesis": ("genesis", "Make, check and show a genesis document."),
         "upgrade": ("upgrade", "Which nodes are ready for the next protocol version: status."),
+        "rpc": ("rpc_access", "Who may call a node's RPC: tokens, their keys, API keys."),
         "render": ("render", "Files for systemd, compose or Kubernetes, made from a home."),
     },
     "Other": {

@@ -111,7 +111,7 @@ def at_node(command: F) -> F:
         ),
         click.option(
             "--cert", envvar="DREX_CLIENT_CERT", metavar="FILE", expose_value=False, callback=collect,
-            type=click.Path(path_type=Path), help="Own certificate and key (PEM) for a node that demands one.",
+            type=click.Path(path_type=Path), help="Own certificate and key (PEM), where demanded.",
         ),
         click.option(
             "--home", envvar="DREX_HOME", metavar="DIR", expose_value=False, callback=collect,

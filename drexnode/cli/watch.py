@@ -39,16 +39,16 @@ def command(what: str, after: str | None, count: int | None, as_json: bool) -> i
 
     with open_client() as client:
         kind, address = (what, None) if what in KINDS else ("address", address_of(client, what))
-        url, decimals = client.url, {item.asset: item.decimals for item in client.run(rpc.assets())}
+        decimals = {item.asset: item.decimals for item in client.run(rpc.assets())}
     try:
-        trio.run(_print, url, kind, address, after, count, None if as_json else decimals)
+        trio.run(_print, client, kind, address, after, count, None if as_json else decimals)
     except KeyboardInterrupt:
         return OK
     return OK
 
 
 async def _print(
-    url: str,
+    client: rpc.Client,
     kind: str,
     address: str | None,
     after: str | None,
@@ -59,7 +59,7 @@ async def _print(
     from drexnode.client_events import open_events
 
     seen = 0
-    async with open_events(url, kind, address, after) as events:
+    async with open_events(client.url, kind, address, after, token=client.token, tls=client.tls) as events:
         async for event in events:
             click.echo(
                 json.dumps({"schema_version": SCHEMA_VERSION, "cursor": event.cursor, **event.result})

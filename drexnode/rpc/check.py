@@ -33,7 +33,8 @@ def _check_origin(origin: str) -> None:
     """An origin is scheme://host[:port], as a browser sends it; there is no wildcard."""
     parts = urlsplit(origin)
     if (
-        parts.scheme not in ("http", "https")
+        "*" in origin
+        or parts.scheme not in ("http", "https")
         or not parts.hostname
         or origin != f"{parts.scheme}://{parts.netloc}"
     ):

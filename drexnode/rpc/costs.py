@@ -19,7 +19,6 @@ COSTS = {
     "drex_getParticipants": 2,
     "drex_getProof": 20,
     "drex_getUTXOsForAddress": 10,
-    "drex_sendTransaction": 2,
     "drex_sendTransactions": 20,
     "drex_simulateTransaction": 5,
     "drex_subscribe": 10,
