@@ -110,6 +110,16 @@ class Chain:
         ]
         self._serial = 0
 
+    def take_up(self) -> None:
+        """Go on with a chain that was made before: alice's coins are those unspent now."""
+        lock = key_lock(key("alice").public_key)
+        self._coins, cursor = [], None
+        while True:
+            page = self.finalizer.queries.unspent(lock, BANK_A_DVT, 100, cursor)
+            self._coins += [(row.outpoint, row.output.amount) for row in page.items]
+            if (cursor := page.cursor) is None:
+                return
+
     def transfers(self, count: int, note: bytes = b"") -> list[Transaction]:
         """Signed transfers from alice to bob, each of one coin, with change that is spent again later.
         Both outputs carry `note`."""
