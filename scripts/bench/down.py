@@ -51,7 +51,7 @@ def one_round(arena: Arena, victim: int, seconds: float, payments: int, backlog:
 def main(seconds: float, payments: int, repeat: int, backlog: int, coins: int, out: Path | None) -> None:
     """Measure round after round."""
     with open_arena(Shape(4, coins=coins)) as arena:
-        warm_up(arena, backlog, guess=8_000)
+        warm_up(arena, backlog)
         rounds = []
         for number in range(repeat):
             say(f"round {number + 1} of {repeat}")

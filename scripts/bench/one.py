@@ -31,7 +31,7 @@ def main(seconds: float, repeat: int, backlog: int, coins: int, out: Path | None
         open_arena(Shape(1, workers=1, coins=coins)) as double,
     ):
         arenas = {"one core": single, "two cores and a worker": double}
-        results = in_turn(arenas, seconds, backlog, repeat, guess=15_000)
+        results = in_turn(arenas, seconds, backlog, repeat)
     emit({"seconds": seconds, "backlog": backlog, "coins": coins, "cores": os.cpu_count()}, results, out)
 
 

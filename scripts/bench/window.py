@@ -25,23 +25,25 @@ POLL_S = 0.05
 SAY_EVERY_S = 5.0
 DRAIN_S = 120.0
 WARM_UP_S = 3.0
+WARM_UP = 6_000  # payments at most
 HEADERS = 500
 RETRIES = 50
 SPARE = 2_000
-MARGIN = 1.6  # how much more is signed than the warm-up's rate needs
+MARGIN = 2  # how much more is signed than the warm-up's rate needs
 
 
 class Feed:
     """Keeps a bounded number of payments under way."""
 
-    def __init__(self, arena: Arena, waiting: int) -> None:
+    def __init__(self, arena: Arena, waiting: int, *, may_run_dry: bool = False) -> None:
+        """`may_run_dry`: the window may end when nothing is left to send, which makes its figure a guess."""
         self._arena, self._waiting = arena, waiting
         self._changed = threading.Condition()
         self._ended = False
         self._first = self._height = max(_height(url) for url in arena.urls)
         self._verified = {url: verified(url) for url in arena.urls}
         self.sent = self.final = self.retried = 0
-        self.dry = False
+        self.dry, self._may_run_dry = False, may_run_dry
 
     def verified(self) -> list[int]:
         """Signatures that each validator has verified since the beginning."""
@@ -68,7 +70,7 @@ class Feed:
                 self._end()
             for feeder in feeders:
                 feeder.result()
-        if self.dry:
+        if self.dry and not self._may_run_dry:
             raise DrexError("BENCH_DRY", "the signed payments ran out before the window's end: sign more")
         counted = self._count(urls[0], self._first, height)
         self._drain(urls[0])
@@ -143,12 +145,14 @@ def _height(url: str) -> int:
         return client.run(rpc.block_number())
 
 
-def warm_up(arena: Arena, waiting: int, *, guess: int) -> None:
-    """A short window that does not count. `guess`: payments a second that nothing exceeds."""
-    arena.load.sign_up_to(int(guess * WARM_UP_S) + waiting)
-    counted, taken_s, _ = Feed(arena, waiting).run(WARM_UP_S)
-    arena.rate = counted / taken_s
-    say(f"warmed up at {counted / taken_s:,.0f} a second")
+def warm_up(arena: Arena, waiting: int) -> None:
+    """A short window that does not count, with which the first one's need is guessed."""
+    arena.load.sign_up_to(WARM_UP + waiting)
+    begin, feed = time.monotonic(), Feed(arena, waiting, may_run_dry=True)
+    feed.run(WARM_UP_S)
+    taken_s = time.monotonic() - begin
+    arena.rate = feed.final / taken_s
+    say(f"warmed up at {arena.rate:,.0f} a second")
 
 
 def run_window(arena: Arena, seconds: float, waiting: int) -> Figures:
@@ -192,13 +196,11 @@ def summarise(runs: Sequence[Figures]) -> Figures:
     }
 
 
-def in_turn(
-    arenas: dict[str, Arena], seconds: float, waiting: int, repeat: int, guess: int = 12_000
-) -> Figures:
+def in_turn(arenas: dict[str, Arena], seconds: float, waiting: int, repeat: int) -> Figures:
     """Windows of each network in turn, `repeat` times; the ratio of each to the first, of medians."""
     for name, arena in arenas.items():
         say(f"warm-up, {name}")
-        warm_up(arena, waiting, guess=guess)
+        warm_up(arena, waiting)
     runs: dict[str, list[Figures]] = {name: [] for name in arenas}
     for number in range(repeat):
         for name, arena in arenas.items():
