@@ -5,12 +5,13 @@ MINUTES ?= 1
 SCHEDULES ?= 1000
 SECONDS ?= 60
 JOBS    ?= 2
+BENCH   ?= build/bench
 VENV   := .venv
 BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-storage-million faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,20 +68,28 @@ coverage: setup  ## Branch coverage of consensus/ by scenarios and simulator alo
 	@$(BIN)/coverage run -m pytest -q tests/scenarios tests/simulator
 	@$(BIN)/coverage report --show-missing --skip-covered
 
-bench: setup  ## Measure one node's stages, then four validators under load (under 3 minutes)
+bench: setup  ## Measure one node's stages, then four validators with a backlog, quickly (under 3 minutes)
 	@$(BIN)/python -m scripts.bench.pipeline --transactions 4000
-	@$(BIN)/python -m scripts.bench.network --full 0 --observers 0 --quick --backlog 6000 --out bench.json
+	@$(BIN)/python -m scripts.bench.network --seconds 6 --payments 40 --rate 500 --out $(BENCH)/quick.json
 
-bench-full: setup  ## All measurements: stages, parts, one to six nodes, latency, worker processes in turn (long)
+bench-full: setup  ## All measurements, then their plots (hours): figures in build/bench, plots in docs/performance
 	@$(BIN)/python -m scripts.bench.pipeline --repeat 5
 	@$(BIN)/python -m scripts.bench.pipeline --repeat 5 --wallets 1
 	@$(BIN)/python -m scripts.bench.ledger
 	@$(BIN)/python -m scripts.bench.storage
-	@$(BIN)/python -m scripts.bench.sync
-	@$(BIN)/python -m scripts.bench.network --validators 1 --full 0 --observers 0 --one-core --quick --repeat 5
-	@$(BIN)/python -m scripts.bench.network --validators 1 --full 0 --observers 0 --variant 0 --variant 1 --quick --repeat 5
-	@$(BIN)/python -m scripts.bench.network --full 0 --observers 0 --repeat 5 --rate 300 --rate 1000 --rate 2000 --out bench.json
-	@$(BIN)/python -m scripts.bench.network --repeat 5 --rate 300 --rate 1000
+	@$(BIN)/python -m scripts.bench.network --seconds 60 --out $(BENCH)/network.json
+	@$(BIN)/python -m scripts.bench.network --seconds 20 --load interbank --load one-holder --quick --out $(BENCH)/loads.json
+	@$(BIN)/python -m scripts.bench.network --seconds 20 --validators 4 --validators 7 --validators 10 --quick --out $(BENCH)/sizes.json
+	@$(BIN)/python -m scripts.bench.latency --out $(BENCH)/latency.json
+	@$(BIN)/python -m scripts.bench.one --out $(BENCH)/one.json
+	@$(BIN)/python -m scripts.bench.down --out $(BENCH)/down.json
+	@$(BIN)/python -m scripts.bench.observe --blocks 1000 --chain $(BENCH)/chain --out $(BENCH)/observe.json
+	@$(BIN)/python -m scripts.bench.big_state --out $(BENCH)/state.json
+	@$(BIN)/python -m scripts.bench.model --out $(BENCH)/model.json
+	@$(BIN)/python -m scripts.bench.plots --dir $(BENCH) --out docs/performance
+
+bench-plots: setup  ## Draw the plots of docs/performance from the figures in build/bench
+	@$(BIN)/python -m scripts.bench.plots --dir $(BENCH) --out docs/performance
 
 bench-storage-million: setup  ## Memory, start, lookups, blocks at 10 k and 1 M outputs: make bench-storage-million SIZES="10000 5000000"
 	@$(BIN)/python -m scripts.bench.million $(SIZES:%=--outputs %)
