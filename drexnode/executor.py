@@ -37,13 +37,23 @@ class Executor:
             if known is not None:
                 return known
             finalizer, head = self._finalizer, self._finalizer.head
+            if block.height <= head.height:  # sync and consensus obtain a block side by side
+                raise _superseded(block)
             if finalizer.upgrade_needed is not None:
                 raise finalizer.upgrade_needed
             begin = trio.current_time()
             slices = execute_block(finalizer.state, finalizer.tree, finalizer.context(), block)
-            executed = await breathe(slices, lambda: finalizer.head is head)
+            try:
+                executed = await breathe(slices, lambda: finalizer.head is head)
+            except InvalidBlock:
+                await (
+                    finalizer.settled()
+                )  # a block that is just being written is on disk before it is the head
+                if finalizer.head is not head:
+                    raise _superseded(block) from None
+                raise
             if executed is None:
-                raise InvalidBlock("BLOCK_SUPERSEDED", "its height is decided", height=block.height)
+                raise _superseded(block)
             self._metrics.block_execute_seconds.labels("execute").observe(trio.current_time() - begin)
             self.adopt(executed)
             return executed
@@ -57,3 +67,7 @@ class Executor:
     def find(self, block_id: bytes) -> ExecutedBlock | None:
         """The kept execution of a block, or None."""
         return self._executed.get(block_id)
+
+
+def _superseded(block: Block) -> InvalidBlock:
+    return InvalidBlock("BLOCK_SUPERSEDED", "its height is decided", height=block.height)

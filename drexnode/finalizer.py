@@ -166,6 +166,11 @@ class Finalizer:
             await trio.to_thread.run_sync(self.store.database.write, batch)
             self.store.pages.saved(self.tree)
 
+    async def settled(self) -> None:
+        """Wait until no block is being made final."""
+        async with self._one_at_a_time:
+            return
+
     async def wait_height(self, height: int) -> Head:
         """Return the head as soon as it is at least `height`."""
         while self.head.height < height:

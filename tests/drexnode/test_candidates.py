@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from ledger.payloads import Kind
 from ledger.transaction import OutPoint, Transaction, make_transaction
 from p2p.transport import Offence, PeerId
 from primitives.block import BlockHeader, block_id
-from primitives.errors import DrexError, InvariantViolation
+from primitives.errors import DrexError, InvalidBlock, InvariantViolation
 from primitives.limits import CONSENSUS_COMMIT_ROUNDS
 from primitives.merkle import merkle_root
 from tests.drexnode.chain import certify, genesis_document, key
@@ -367,6 +368,57 @@ async def test_a_fetch_for_a_decided_block_ends_when_catching_up_was_faster(
                 room.candidates.start_height(block.height + 1)
                 before = trio.current_time()
         assert trio.current_time() - before < 0.1
+
+
+async def test_a_decided_block_whose_bodies_arrive_when_catching_up_was_faster_stops_nobody(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """On a busy machine a validator stopped for good (exit 7): sync had made the block final while consensus
+    fetched its bodies, and then it did not continue the chain."""
+    autojump_clock.autojump_threshold = 0.05  # a write in a thread takes real time
+    async with open_room(tmp_path) as room:
+        chain, finalizer = room.desk.chain, room.desk.finalizer
+        finalized, executed = chain.build(chain.transfers(4))
+        block = executed.block
+        room.holders = (PROPOSER,)
+        room.transport.answers[PROPOSER] = serves(block.transactions, at_once=4, delay_s=1.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                room.candidates.finalize, block.header, tuple(block.wtxids), finalized.certificate
+            )
+            await trio.sleep(0.5)
+            await finalizer.finalize(finalized, executed)
+        assert finalizer.head.block_id == block.block_id
+
+
+async def test_a_block_whose_height_becomes_final_meanwhile_is_superseded_and_not_invalid(
+    tmp_path: Path,
+) -> None:
+    """What is being written is on disk before it is the head: a rival execution may read it and fail."""
+    async with open_room(tmp_path) as room:
+        chain, finalizer = room.desk.chain, room.desk.finalizer
+        finalized, executed = chain.build(chain.transfers(2))
+        other = Executor(finalizer, finalizer._metrics)
+        false = Block(
+            replace_header(executed.block.header, state_root=bytes(32)), executed.block.transactions
+        )
+        write = finalizer.store.write
+
+        def slow_write(*args: Any) -> None:
+            write(*args)
+            time.sleep(0.3)
+
+        finalizer.store.write = slow_write  # type: ignore[method-assign]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finalizer.finalize, finalized, executed)
+            await trio.sleep(0.1)
+            assert finalizer.head.height == 0  # being written
+            with pytest.raises(InvalidBlock) as caught:
+                await other.execute(false)
+        assert caught.value.code == "BLOCK_SUPERSEDED"
+        with pytest.raises(InvalidBlock) as caught:
+            await other.execute(executed.block)
+        assert caught.value.code == "BLOCK_SUPERSEDED"
 
 
 async def test_a_certified_block_that_breaks_a_rule_stops_the_node(tmp_path: Path) -> None:
