@@ -7,7 +7,6 @@ frame's checksum would stop mutation at once, so journal and slot are fuzzed beh
 from __future__ import annotations
 
 import contextlib
-import hashlib
 
 from msgspec import structs
 
@@ -42,6 +41,8 @@ from storage.snapshot_format import (
 from storage.vote_journal import JournalOwner, parse_journal
 from storage.watermark import Slot, encode_slot, parse_slot
 from tests.consensus.engine import Engine
+from tests.fuzz.checks import cheap_verify as _verify
+from tests.fuzz.checks import same as _same
 
 _WORD = bytes(32)
 _OWNER = encode(JournalOwner(1, _WORD, _WORD))
@@ -225,13 +226,3 @@ def _frames(*payloads: bytes) -> bytes:
         digest = _hash_frame(digest + payload)
         data += len(payload).to_bytes(4, "big") + digest[:16] + payload
     return data
-
-
-def _verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Cheap, and right often enough that both answers are walked."""
-    return hashlib.sha256(public_key + message + signature).digest()[0] % 2 == 0
-
-
-def _same(encoded: bytes, data: bytes) -> None:
-    if encoded != data:
-        raise AssertionError(f"decoded bytes re-encode differently: {data.hex()}")

@@ -29,7 +29,8 @@ from primitives.codec import decode, encode
 from primitives.errors import DecodeError, InvalidTransaction
 from primitives.keys import verify_many
 from primitives.units import format_amount, parse_amount
-from tests.fuzz import node_targets
+from tests.fuzz import file_targets, node_targets
+from tests.fuzz.checks import same as _same
 from tests.ledger.chain import Chain, devnet, lock
 from tests.ledger.world import CHAIN_ID, World
 
@@ -126,11 +127,6 @@ def fuzz_amount(data: bytes) -> None:
             raise AssertionError(f"{text!r} does not survive")
 
 
-def _same(encoded: bytes, data: bytes) -> None:
-    if encoded != data:
-        raise AssertionError(f"decoded bytes re-encode differently: {data.hex()}")
-
-
 def _vector_bytes(name: str) -> list[bytes]:
     records = json.loads((VECTORS / f"{name}.json").read_text())["transactions"]
     return [bytes.fromhex(record["hex"]) for record in records if "hex" in record]
@@ -183,5 +179,10 @@ TARGETS: dict[str, Target] = {
     "disk": Target(node_targets.fuzz_disk, node_targets.records),
     "wire": Target(node_targets.fuzz_wire, node_targets.payloads),
     "peer": Target(node_targets.fuzz_peer, node_targets.addresses),
+    "snapshot-file": Target(file_targets.fuzz_snapshot, file_targets.snapshots),
+    "backup": Target(file_targets.fuzz_backup, file_targets.backups),
+    "proof-file": Target(file_targets.fuzz_proof_file, file_targets.proof_files),
+    "bundle": Target(file_targets.fuzz_bundle, file_targets.bundles),
+    "override": Target(file_targets.fuzz_override, file_targets.overrides),
     "snapshot": Target(node_targets.fuzz_snapshot, node_targets.snapshots),
 }
