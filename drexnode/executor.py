@@ -46,9 +46,7 @@ class Executor:
             try:
                 executed = await breathe(slices, lambda: finalizer.head is head)
             except InvalidBlock:
-                await (
-                    finalizer.settled()
-                )  # a block that is just being written is on disk before it is the head
+                await finalizer.settled()  # what is just being written is on disk before it is the head
                 if finalizer.head is not head:
                     raise _superseded(block) from None
                 raise

@@ -408,7 +408,7 @@ async def test_a_block_whose_height_becomes_final_meanwhile_is_superseded_and_no
             write(*args)
             time.sleep(0.3)
 
-        finalizer.store.write = slow_write  # type: ignore[method-assign]
+        finalizer.store.write = slow_write  # type: ignore[method-assign,assignment]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(finalizer.finalize, finalized, executed)
             await trio.sleep(0.1)
