@@ -107,7 +107,7 @@ class Client:
                 if fresh:
                     why = str(error) or type(error).__name__
                     message = f"no node answers at {self.url}: {why}"
-                    raise NodeUnreachable("NODE_UNREACHABLE", message, url=self.url) from None
+                    raise _unreachable(message, self.url, is_tls=self._secure) from None
         raise AssertionError("the second attempt returns or raises")
 
     def _open(self, timeout_s: float) -> http.client.HTTPConnection:
@@ -122,6 +122,16 @@ class Client:
         elif self._connection.sock is not None:
             self._connection.sock.settimeout(timeout_s)
         return self._connection
+
+
+def _unreachable(message: str, url: str, *, is_tls: bool) -> NodeUnreachable:
+    """A handshake that fails ends as many kinds of errors; what to look at is the same."""
+    if not is_tls:
+        return NodeUnreachable("NODE_UNREACHABLE", message, url=url)
+    hint = (
+        "name the node's authority with --ca FILE, and where it demands one your certificate with --cert FILE"
+    )
+    return NodeUnreachable("NODE_UNREACHABLE", message, url=url, next=hint)
 
 
 class AsyncClient:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,17 @@ def test_config_check_tells_a_broken_access_file(home: Path) -> None:
     (home / "rpc-access.json").unlink()
     found = done("config", "check", "--home", home)
     assert (found["rpc_tls"], found["rpc_token_keys"], found["rpc_api_keys"]) == ("off", 0, 0)
+
+
+def test_the_pages_commands_for_credentials_run_in_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/rpc.md, "Credentials": all but the call of another machine's node."""
+    monkeypatch.chdir(home.parent)
+    page = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text("utf-8")
+    lines = [line for block in re.findall(r"```console\n(.*?)```", page, re.S) for line in block.splitlines()]
+    commands = [shlex.split(line) for line in lines if line.startswith("drexnode rpc ")]
+    assert len(commands) == 6
+    for command in commands:
+        done(*[str(home) if word == "node" else word for word in command[1:]])
+    states = done("rpc", "list", "--home", home)
+    assert states["token_keys"]["ops"]["revoked"]
+    assert states["api_keys"]["bank-a"]["revoked"]
