@@ -79,7 +79,7 @@ def _pinned(cpus: str) -> tuple[str, ...]:
 @click.option("--blocks", default=1_000, show_default=True)
 @click.option("--transactions", default=1_000, show_default=True, help="In each block.")
 @click.option("--repeat", default=5, show_default=True, help="Runs of each.")
-@click.option("--chain", type=click.Path(path_type=Path), default=Path("build/bench/chain"), show_default=True,
+@click.option("--chain", type=click.Path(path_type=Path), default="build/bench/chain", show_default=True,
               help="Where the chain lies.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(blocks: int, transactions: int, repeat: int, chain: Path, out: Path | None) -> None:
