@@ -59,8 +59,9 @@ def _as_sent(schema: Any) -> Any:
     return sent
 
 
+@cache
 def open_rpc(version: str) -> dict[str, Any]:
-    """The OpenRPC document of all methods."""
+    """The OpenRPC document of all methods; the same object each time, not to be changed."""
     answers, components = answer_schemas()
     return {
         "openrpc": "1.3.2",

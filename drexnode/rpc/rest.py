@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -45,7 +46,12 @@ def rest_routes(app: RpcApp) -> list[Route]:
 
 
 async def _document(request: Request) -> Response:
-    return Response(msgspec.json.encode(open_api(VERSION)), media_type=JSON)
+    return Response(_document_bytes(), media_type=JSON)
+
+
+@cache
+def _document_bytes() -> bytes:
+    return msgspec.json.encode(open_api(VERSION))
 
 
 async def no_such_path(request: Request, error: Exception) -> Response:
