@@ -32,6 +32,7 @@ from drexnode.timers import Timers
 from ledger.payloads import NodeRole
 from ledger.proposers import read_proposer_order
 from p2p.transport import Channel, Message, Offence, PeerId, Transport
+from primitives.block import BlockHeader, block_id
 from primitives.certificate import CERTIFICATE_VERSION
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
@@ -246,14 +247,22 @@ class ConsensusDriver:
         verdict = await self._candidates.check(effect)
         self.feed(verdict)
         if verdict.outcome is inp.Outcome.OK:
-            await self._candidates.prepare_ahead(effect.header)
+            await self._work_ahead(effect.header)
 
     async def _build(self, effect: fx.BuildBlock) -> None:
         executed = await self._builder.build(effect.round)
         self._candidates.adopt(executed)
         block = executed.block
         self.feed(inp.BlockBuilt(effect.height, effect.round, block.header, tuple(block.wtxids)))
-        await self._candidates.prepare_ahead(block.header)
+        await self._work_ahead(block.header)
+
+    async def _work_ahead(self, header: BlockHeader) -> None:
+        """While votes travel: the block becomes durable (behind the vote just asked for, before the COMMIT
+        that rests on it), and what its decision needs is prepared."""
+        block = self._candidates.find(block_id(header))
+        if block is not None and header.height > self._finalizer.head.height:
+            self._durable.put(block)
+        await self._candidates.prepare_ahead(header)
 
     async def _fetch(self, effect: fx.FetchBlock) -> None:
         self.feed(inp.BlockFetched(effect.ref, await self._candidates.fetch(effect)))

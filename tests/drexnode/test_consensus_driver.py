@@ -64,6 +64,18 @@ async def test_a_restarted_validator_votes_again_and_every_validator_restarted_g
         quorum.assert_one_chain()
 
 
+async def test_a_block_found_ok_becomes_durable_while_votes_travel(tmp_path: Path) -> None:
+    document = genesis_document(outputs=40)
+    async with open_quorum(tmp_path, document, 0, 3) as quorum:  # no quorum: nobody may COMMIT
+        chain = Chain(quorum.members[0].finalizer, document)
+        for member in quorum.members.values():
+            await member.submit(*chain.transfers(3))
+        stores = [member.finalizer.store for member in quorum.members.values()]
+        await until(lambda: all(store.undecided for store in stores), 20)
+        assert stores[0].undecided == stores[1].undecided
+        assert all(member.height == 0 for member in quorum.members.values())
+
+
 async def test_a_lost_watermark_is_followed_by_silence_and_then_by_votes(tmp_path: Path) -> None:
     document = genesis_document(outputs=60)
     async with open_quorum(tmp_path, document, 0, 1, 2, 3) as quorum:
