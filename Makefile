@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
+.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million bench-engines faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -94,6 +94,11 @@ bench-plots: setup  ## Draw the plots of docs/performance from the figures in bu
 bench-storage-million: setup  ## Memory, start, lookups, blocks at 10 k and 1 M outputs: make bench-storage-million SIZES="10000 5000000"
 	@$(BIN)/python -m scripts.bench.million $(SIZES:%=--outputs %)
 
+bench-engines: setup  ## LevelDB beside RocksDB and LMDB, as ratios, at a million outputs
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    --only-binary :all: -r requirements/bench.lock
+	@$(BIN)/python -m scripts.bench.engines
+
 faults: setup  ## One validator of four dead, one an hour wrong, one voted in and one out: under load, with figures
 	@$(BIN)/python -m tests.network.dead_validator
 	@$(BIN)/python -m tests.network.clock_offset
@@ -153,7 +158,7 @@ format: setup  ## Put every file into the project's format
 
 lock: setup  ## Resolve requirements/*.in again into the lock files
 	@$(BIN)/python -m pip install --quiet uv
-	@for name in runtime dev fuzz; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	@for name in runtime dev fuzz bench; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --override requirements/overrides.txt \
 	    requirements/$$name.in --output-file requirements/$$name.lock; done
 
