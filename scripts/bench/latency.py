@@ -21,6 +21,8 @@ import trio
 
 from drexnode import client as rpc
 from drexnode.client_values import Status
+from drexnode.home import read_genesis
+from drexnode.telemetry import setup_logging
 from drexnode.wire import TransactionBatch, encode_message
 from ledger.transaction import decode_transaction
 from p2p.host import open_host
@@ -174,8 +176,6 @@ async def _by_p2p(arena: Arena, host: Transport, peer: PeerId, client: rpc.Clien
 
 
 def _name(genesis: Path) -> str:
-    from drexnode.home import read_genesis
-
     return read_genesis(genesis).name
 
 
@@ -193,6 +193,7 @@ def repeated(found: Sequence[Figures], name: str) -> Figures:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(validators: int, payments: int, rate: int, seconds: float, repeat: int, out: Path | None) -> None:
     """Start a network, measure its latency, stop it."""
+    setup_logging("error")
     entries, loops = [], []
     with open_arena(Shape(validators, full=1, absent=(ENTRY,))) as arena:
         say("warm-up")
