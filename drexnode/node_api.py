@@ -43,7 +43,7 @@ from drexnode.rpc.node_values import (
     SyncStatus,
 )
 from drexnode.rpc.upgrade_api import UpgradeStatus
-from drexnode.snapshot_fetch import SnapshotProgress
+from drexnode.snapshot_chunks import SnapshotProgress
 from drexnode.stall import StallCauses, late_block
 from drexnode.sync import Synchroniser
 from drexnode.upgrades import Upgrades

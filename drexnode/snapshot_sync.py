@@ -16,7 +16,8 @@ import trio
 
 from drexnode.config import NodeConfig
 from drexnode.recovery import STORE_FOLDER
-from drexnode.snapshot_fetch import SnapshotFetcher, SnapshotProgress, SnapshotUnavailable, forget_fetched
+from drexnode.snapshot_chunks import SnapshotProgress
+from drexnode.snapshot_fetch import SnapshotFetcher, SnapshotUnavailable, forget_fetched
 from drexnode.snapshot_settings import parse_anchor
 from drexnode.telemetry import get_logger
 from ledger.genesis_records import GenesisDocument

@@ -13,7 +13,8 @@ from msgspec import structs
 
 import drexnode.snapshot_fetch
 from drexnode.config import NodeConfig, SyncSection
-from drexnode.snapshot_fetch import SnapshotFetcher, SnapshotProgress, SnapshotUnavailable
+from drexnode.snapshot_chunks import SnapshotProgress
+from drexnode.snapshot_fetch import SnapshotFetcher, SnapshotUnavailable
 from drexnode.snapshot_keeper import SnapshotKeeper, find_snapshots, offer_of
 from drexnode.snapshot_sync import (
     FETCHED_FOLDER,
@@ -387,7 +388,7 @@ async def test_an_offer_that_vanishes_makes_it_look_for_another(
         offer = offer_of(manifest_of(held))
 
         working = fetcher(asker, tmp_path)
-        working._offers[server.host.peer_id] = (offer,)
+        working._peers.offers[server.host.peer_id] = (offer,)
         with pytest.raises(SnapshotUnavailable):
             await working.fetch()
 
