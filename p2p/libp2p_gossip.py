@@ -95,7 +95,26 @@ class _Router(GossipSub):  # type: ignore[misc]
 
 
 class _Pubsub(Pubsub):  # type: ignore[misc]
-    """Pubsub whose tasks survive whatever a message holds."""
+    """Pubsub whose tasks survive whatever a message holds, and end with the connection that they are for."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._registering: set[ID] = set()
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        """The library registers a peer twice that comes back while the first time is under way, or one that
+        is gone by then; the sending task of either waits for ever."""
+        if peer_id in self._registering:
+            return  # the other one tries again for as long as the peer is connected
+        connections = self.host.get_network().connections
+        connection = connections.get(peer_id)
+        self._registering.add(peer_id)
+        try:
+            await super()._handle_new_peer(peer_id)
+        finally:
+            self._registering.discard(peer_id)
+        if connections.get(peer_id) is not connection:
+            self._handle_dead_peer(peer_id)  # registers it anew if it is connected again
 
     def notify_subscriptions(self, publish_message: rpc_pb2.Message) -> None:
         """Nothing: the validator has delivered it already."""

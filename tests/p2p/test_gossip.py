@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.tools.anyio_service import background_trio_service
 
 from p2p.framing import frame
 from p2p.host import Libp2pHost, open_host
-from p2p.libp2p_gossip import GOSSIP_PROTOCOL, GossipService, topic_name
+from p2p.identity import peer_id_from_seed
+from p2p.libp2p_gossip import GOSSIP_PROTOCOL, GossipHost, GossipService, _Pubsub, _Router, topic_name
+from p2p.libp2p_streams import Connection, Multistream
 from p2p.linked import LinkedTransport
 from p2p.transport import PeerId, Topic, Verdict
 from primitives.errors import InvariantViolation
@@ -264,3 +270,66 @@ async def test_broken_promise_met_in_a_validator_stops_the_node() -> None:
             for number in range(100):
                 other.publish(Topic.HEADS, b"%d" % number)
                 await trio.sleep(0.1)
+
+
+# --- peers that come and go while they are registered
+
+
+class Quiet:
+    """A stream that takes everything."""
+
+    async def write(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def get_protocol(self) -> str:
+        return GOSSIP_PROTOCOL
+
+
+@asynccontextmanager
+async def registrar(meanwhile: Callable[[GossipHost], None]) -> AsyncIterator[tuple[_Pubsub, ID]]:
+    """A service that one peer is connected to, whose streams take a while; `meanwhile` happens then."""
+    host = GossipHost(bytes(32), lambda peer: None, Multistream())
+    peer = peer_id_from_seed(bytes([1]) * 32)
+    connection = Connection(peer)
+    host.network.connections[connection.muxed_conn.peer_id] = connection
+
+    async def new_stream(peer_id: ID, protocols: object) -> Quiet:
+        await trio.sleep(0.01)
+        meanwhile(host)
+        return Quiet()
+
+    host.new_stream = new_stream  # type: ignore[method-assign,assignment]
+    router = _Router()
+    pubsub = _Pubsub(host, router, strict_signing=True)
+    async with background_trio_service(pubsub), background_trio_service(router):
+        await pubsub.wait_until_ready()
+        yield pubsub, connection.muxed_conn.peer_id
+
+
+def sending_tasks() -> int:
+    """How many tasks wait for something to send to a peer."""
+    waiting, found = [trio.lowlevel.current_root_task()], 0
+    while waiting:
+        task = waiting.pop()
+        assert task is not None
+        found += "handle_sending_messages" in task.name
+        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+    return found
+
+
+async def test_peer_that_comes_back_while_it_is_registered_has_one_sending_task() -> None:
+    async with registrar(lambda host: None) as (pubsub, peer):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(pubsub._handle_new_peer, peer)
+        await trio.sleep(0.05)
+        assert list(pubsub.peers) == [peer]
+        assert sending_tasks() == 1
+
+
+async def test_peer_that_goes_while_it_is_registered_leaves_no_task() -> None:
+    async with registrar(lambda host: host.network.connections.clear()) as (pubsub, peer):
+        await pubsub._handle_new_peer(peer)
+        await trio.sleep(0.05)
+        assert not pubsub.peers
+        assert sending_tasks() == 0
