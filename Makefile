@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million bench-engines faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
+.PHONY: help promtool setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million bench-engines faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -155,6 +155,10 @@ check: setup  ## Format, lint, types, import contract
 format: setup  ## Put every file into the project's format
 	@$(BIN)/ruff format $(ROOMS)
 	@$(BIN)/ruff check --fix $(ROOMS)
+
+promtool:  ## Unpack Prometheus's promtool from Debian's package into build/promtool, for the tests of alerts and metrics
+	@mkdir -p build/promtool && cd build/promtool && apt-get download prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	@build/promtool/usr/bin/promtool --version 2>&1 | head -1
 
 lock: setup  ## Resolve requirements/*.in again into the lock files
 	@$(BIN)/python -m pip install --quiet uv

@@ -1,7 +1,7 @@
 """The shipped alerts and dashboards ask for metrics that exist, and Prometheus's own tool accepts them.
 
-`promtool` comes with Debian's package `prometheus`; where it is not installed those tests say so and are
-skipped (PROMTOOL names another place).
+`promtool` comes with Debian's package `prometheus`; `make promtool` unpacks it into build/promtool, and
+PROMTOOL names another place. Where there is none those tests say so and are skipped; with CI set they fail.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from drexnode.metrics import Metrics
 from scripts import dashboards
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
-PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
+UNPACKED = Path(__file__).parents[2] / "build" / "promtool" / "usr" / "bin" / "promtool"
+PROMTOOL = (
+    os.environ.get("PROMTOOL") or shutil.which("promtool") or (str(UNPACKED) if UNPACKED.is_file() else None)
+)
 needs_promtool = pytest.mark.skipif(
-    PROMTOOL is None, reason="promtool is not installed (Debian: apt install prometheus)"
+    PROMTOOL is None and not os.environ.get("CI"), reason="NOT CHECKED: there is no promtool; make promtool"
 )
 NAME = re.compile(r"\bdrex_[a-z0-9_]+\b")
 
@@ -40,7 +43,7 @@ def samples() -> set[str]:
 
 
 def promtool(*arguments: str | Path, given: bytes | None = None) -> str:
-    assert PROMTOOL is not None
+    assert PROMTOOL is not None, "with CI set nothing is left out: make promtool"
     command = [PROMTOOL, *map(str, arguments)]
     result = subprocess.run(command, input=given, capture_output=True, timeout=60)
     text = (result.stdout + result.stderr).decode()
