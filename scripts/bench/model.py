@@ -202,7 +202,8 @@ def predict(size: int, payments: int, costs: Costs, delay_us: float, pace_us: fl
     the time that consensus leaves it: the interval is the longest of pace, path and work."""
     cluster = Cluster(size, payments, costs, delay_us)
     path = cluster.play()
-    consensus = max(cluster.busy) - payments * (costs.build + costs.finalize)
+    votes = Cluster(size, 0, costs, delay_us)
+    votes.play()
     work = max(cluster.busy) + payments * costs.admit
     found = {"pace": pace_us, "messages and syncs on the way": path, "work of a core": work}
     limit = max(found, key=lambda name: found[name])
@@ -215,7 +216,7 @@ def predict(size: int, payments: int, costs: Costs, delay_us: float, pace_us: fl
         "limited_by": limit,
         "path_ms": round(path / 1000, 1),
         "core_ms_a_block": round(work / 1000, 1),
-        "core_ms_a_block_votes_alone": round(consensus / 1000, 1),
+        "core_ms_a_block_votes_alone": round(max(votes.busy) / 1000, 1),
         "messages_a_block_and_validator": 2 * (size - 1) + 1,
     }
 
