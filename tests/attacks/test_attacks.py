@@ -14,6 +14,11 @@ from tests.network.net import Network, network
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 SECONDS = 1.0
 UNTIL_BANNED_S = 5.0
+BRIEF = ("garbage", "replay", "fake_heads", "lying_ranges", "unknown_ids")
+"""Those that once hurt, or once hit nothing: on a busy machine all fourteen take over two minutes."""
+long = pytest.mark.skipif(
+    "DREX_LONG_TESTS" not in os.environ, reason="minutes long: DREX_LONG_TESTS=1, or make attacks"
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,9 @@ def seed(net: Network) -> bytes:
     return invited_seed(net)
 
 
-@pytest.mark.parametrize("name", list(ATTACKS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in BRIEF else long) for name in ATTACKS]
+)
 def test_an_attack_costs_bounded_memory_and_the_network_goes_on(net: Network, seed: bytes, name: str) -> None:
     outcome = attack(net, name, seed, SECONDS)
     assert outcome.blows > 0
@@ -36,9 +43,7 @@ def test_an_attack_costs_bounded_memory_and_the_network_goes_on(net: Network, se
     net.await_agreement(net.transfer()["height"])
 
 
-@pytest.mark.skipif(
-    "DREX_LONG_TESTS" not in os.environ, reason="a minute long: DREX_LONG_TESTS=1, or make attacks"
-)
+@long
 @pytest.mark.parametrize(
     "name",
     ["lying_ranges", "fake_heads", "violate_windows", "oversize_frames", "invalid_transactions"],
