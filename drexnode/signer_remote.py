@@ -93,14 +93,20 @@ class RemoteSigner:
         self._asked: VoteRecord | None = None  # the last vote that was sent, answered or not
         self._owes_leave = False  # the end of a quarantine that the signer was not told yet
         self._hello: Hello | None = None
-        deadline = time.monotonic() + patience_s
+        deadline, is_told = time.monotonic() + patience_s, False
         while True:
             try:
                 self._connect()
                 break
             except SigningRefused as error:
                 if time.monotonic() > deadline:
-                    raise StorageFailure(error.code, error.message, **error.data) from None
+                    message = (
+                        f"{error.message} ({patience_s:g} s waited); start it: drexnode signer run --home DIR"
+                    )
+                    raise StorageFailure(error.code, message, **error.data) from None
+                if not is_told:
+                    is_told = True
+                    _log.warning("signer.awaited", path=str(path), seconds=patience_s, reason=error.message)
                 self._not_before = 0.0
                 time.sleep(0.1)
         self._in_quarantine = self._known.in_quarantine

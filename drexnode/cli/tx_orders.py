@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from drexnode import client as rpc
 from drexnode.cli.acting import acting, actor_of, with_asset, with_order
 from drexnode.cli.locate import validator_home, validator_public_key
 from drexnode.cli.options import ExampleCommand
+from drexnode.cli.output import note
 from drexnode.cli.tx_session import Delivery, Session, sending
 from drexnode.config import load_config
 from drexnode.keystore import read_plain_key
@@ -18,6 +20,10 @@ from ledger.payloads import VoteOperation
 from primitives.units import format_amount, parse_amount
 
 VOTE_BLOCKS = 1_000
+UNSEEN = (
+    "warning: no node of this key is seen by the node that was asked: once in the set it must vote, and each "
+    "validator that doesn't weakens the quorum; see drexnode peers list --all"
+)
 
 
 @click.command(
@@ -124,5 +130,16 @@ def vote(operation: str, subject: str, by: str, blocks: int, how: Delivery) -> N
     what = VoteOperation[operation.upper()]
     draft = vote_draft(session.wallet, key.public_key, public_key, what, blocks)
     voter = Account(by, session.wallet.address_of(key), key, key.public_key)
+    if what is VoteOperation.ADD and not is_seen(session.client, public_key):
+        note(UNSEEN)
     facts = {"kind": "VALIDATOR_VOTE", "operation": operation, "subject": public_key.hex()}
     session.deliver(lambda avoid: draft, [voter], facts | {"voter": key.public_key.hex()})
+
+
+def is_seen(client: rpc.Client, validator_key: bytes) -> bool:
+    """Whether a registered node of a validator key is connected to the node asked, or is that node itself."""
+    asked = client.run(rpc.network_info())["node"]["peer_id"]
+    return any(
+        node["validator_key"] == validator_key.hex() and (node["connected"] or node["peer_id"] == asked)
+        for node in client.run(rpc.nodes())
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec import structs
+from structlog.testing import capture_logs
 
 from consensus.journal import VoteRecord
 from drexnode import signer_server
@@ -384,3 +385,10 @@ def test_an_export_cut_or_flipped_anywhere_is_refused() -> None:
         assert refusal(data[:size]) == "SIGNER_EXPORT_DAMAGED"
     for place in range(0, len(data), 13):
         assert refusal(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+
+
+def test_a_node_that_waits_for_its_signer_says_so_at_once_and_in_the_end_how_to_start_it(home: Home) -> None:
+    with capture_logs() as said, pytest.raises(StorageFailure, match="drexnode signer run") as ended:
+        RemoteSigner(home.path, CHAIN, patience_s=0.3)
+    assert ended.value.code == "SIGNER_UNREACHABLE"
+    assert [line["event"] for line in said].count("signer.awaited") == 1
