@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROCEDURES = (
-    "Install", "Join", "Look", "Back up and restore", "Move a validator, a lost key", "The network stands still",
+    "Install", "Join", "Look", "Back up and restore", "Move a validator, a lost key",
+    "The network stands still",
     "Validators lost for good", "A full disk", "Upgrade the network",
 )  # fmt: skip
 _SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.S | re.M)
