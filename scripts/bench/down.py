@@ -16,7 +16,7 @@ import click
 from scripts.bench.arena import Arena, Shape, open_arena
 from scripts.bench.latency import idle
 from scripts.bench.report import Figures, emit, say, spread
-from scripts.bench.window import run_window, warm_up
+from scripts.bench.window import ratio, run_window, warm_up
 
 
 def measure(arena: Arena, seconds: float, payments: int, backlog: int) -> Figures:
@@ -36,7 +36,7 @@ def one_round(arena: Arena, victim: int, seconds: float, payments: int, backlog:
     return {
         "up": up,
         "down": down,
-        "throughput_ratio": down["window"]["final_tx_per_s"] / up["window"]["final_tx_per_s"],
+        "throughput_ratio": ratio(down["window"]["final_tx_per_s"], up["window"]["final_tx_per_s"]),
         "idle_p50_ratio": (down["idle"]["final_on_all"]["p50_ms"] / up["idle"]["final_on_all"]["p50_ms"]),
     }
 

@@ -5,7 +5,8 @@
 
 The chain is made once, in `--chain` where it stays for the next run. The full node that serves it and the
 observer are processes of their own over libp2p; on one core (`taskset`) the observer has processor 0 and the
-server the others, with two cores both share them all. Time counts from the observer's first block to its tip.
+server the others, with two cores both share them all. Time counts from the observer's first block to its tip;
+processor time is that of the observer without its worker.
 """
 
 from __future__ import annotations

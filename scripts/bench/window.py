@@ -185,6 +185,13 @@ def run_window(arena: Arena, seconds: float, waiting: int) -> Figures:
     }
 
 
+def ratio(value: float, base: float) -> float:
+    """`value` as a share of `base`. Raises `DrexError` BENCH_TOO_SHORT when nothing was final in the first."""
+    if not base:
+        raise DrexError("BENCH_TOO_SHORT", "nothing was final in a window", next="give it more --seconds")
+    return round(value / base, 3)
+
+
 def summarise(runs: Sequence[Figures]) -> Figures:
     """Medians and spreads of windows."""
     validator = [run["cpu_us_a_transaction"].get("validator", 0.0) for run in runs]
@@ -210,4 +217,4 @@ def in_turn(arenas: dict[str, Arena], seconds: float, waiting: int, repeat: int)
     results = {name: summarise(made) for name, made in runs.items()}
     medians = {name: float(found["final_tx_per_s"]["median"]) for name, found in results.items()}
     first = next(iter(medians.values()))
-    return results | {"ratio_to_the_first": {name: round(rate / first, 3) for name, rate in medians.items()}}
+    return results | {"ratio_to_the_first": {name: ratio(rate, first) for name, rate in medians.items()}}
