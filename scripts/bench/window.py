@@ -186,7 +186,7 @@ def run_window(arena: Arena, seconds: float, waiting: int) -> Figures:
 
 
 def ratio(value: float, base: float) -> float:
-    """`value` as a share of `base`. Raises `DrexError` BENCH_TOO_SHORT when nothing was final in the first."""
+    """`value` as a share of `base`. Raises `DrexError` BENCH_TOO_SHORT when nothing was final in that."""
     if not base:
         raise DrexError("BENCH_TOO_SHORT", "nothing was final in a window", next="give it more --seconds")
     return round(value / base, 3)
