@@ -29,7 +29,9 @@ KEY_CHARS = 64  # a public key in hexadecimal
 
 
 def _given() -> dict[str, Any]:
-    given: dict[str, Any] = click.get_current_context().meta.get(NODE_KEY, {})
+    """What the command line said about the node; nothing for a program that calls without one."""
+    context = click.get_current_context(silent=True)
+    given: dict[str, Any] = {} if context is None else context.meta.get(NODE_KEY, {})
     return given
 
 
