@@ -26,6 +26,7 @@ from ledger.genesis_records import GenesisDocument, GenesisOutput, GenesisWallet
 from ledger.locks import key_lock
 from ledger.payloads import Kind
 from ledger.transaction import OutPoint
+from primitives.errors import DrexError
 from primitives.hashing import tagged_hash
 from primitives.keys import SigningKey
 from scripts.bench.report import say
@@ -120,6 +121,10 @@ class Signer:
         keys, locks = self._keys[0], self._locks[0]
         own, other = coin.number % len(keys), (7 * coin.number + coin.payments + 1) % len(keys)
         rest = coin.amount - 1
+        if not rest:
+            raise DrexError(
+                "BENCH_SPENT", f"a coin has paid {coin.payments} times", next="give it more --coins"
+            )
         outputs = [make_output(BANK_A_DVT, 1, locks[other]), make_output(BANK_A_DVT, rest, locks[own])]
         body = build_body(Kind.TRANSFER, [coin.outpoint], outputs)
         transaction = build_transaction(body, self._chain_id, [keys[own]])
