@@ -24,7 +24,10 @@ def check_open(store: ChainStore, chain_id: bytes, bucket_count: int) -> StateTr
     Raises `StorageFailure` (STORAGE_CORRUPT) when rows are missing or do not fit, `InvariantViolation`
     (SUPPLY_MISMATCH) when the books differ.
     """
-    tree = StateTree(bucket_count, TreePages(store.database), keeps_unsaved=True)
+    try:
+        tree = StateTree(bucket_count, TreePages(store.database), keeps_unsaved=True)
+    except InvariantViolation as error:  # a page of another size
+        raise _corrupt(error.message) from error
     for _ in replay(store.database, tree):
         finish(tree.settle())
     sums = store.state.warm()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import MsgspecError
+
 from ledger.slices import Slices, finish
 from ledger.state_tree import StateTree, TreePatch
 from ledger.tree_pages import Edit
@@ -45,12 +47,14 @@ def put_edits(batch: Batch, height: int, patch: TreePatch) -> Slices[int]:
     waiting: BucketEdits = []
     size = count = 0
     for bucket, edits in patch.edits.items():
-        waiting.append((bucket, edits))
-        size += len(edits)
-        if size >= TREE_EDITS_PER_ROW:
-            batch.put(_edits_key(height, count), encode(waiting))
-            waiting, size, count = [], 0, count + 1
-            yield
+        for start in range(0, len(edits), TREE_EDITS_PER_ROW):  # one owner may have all of a block's outputs
+            part = edits[start : start + TREE_EDITS_PER_ROW]
+            waiting.append((bucket, part))
+            size += len(part)
+            if size >= TREE_EDITS_PER_ROW:
+                batch.put(_edits_key(height, count), encode(waiting))
+                waiting, size, count = [], 0, count + 1
+                yield
     if waiting:
         batch.put(_edits_key(height, count), encode(waiting))
         count += 1
@@ -68,7 +72,10 @@ def replay(reader: Reader, tree: StateTree) -> Iterator[TreePatch]:
             yield _replay_block(tree, block, height)
             block = {}
         height = row_height
-        block.update(read_row(value, BucketEdits, f"edits of the state tree by block {height}"))
+        for bucket, edits in read_row(value, BucketEdits, f"edits of the state tree by block {height}"):
+            if not 0 <= bucket < tree.bucket_count:
+                raise damaged_row(f"edits of the state tree by block {height} name bucket {bucket}")
+            block.setdefault(bucket, []).extend(edits)
     if height is not None:
         yield _replay_block(tree, block, height)
 
@@ -76,7 +83,7 @@ def replay(reader: Reader, tree: StateTree) -> Iterator[TreePatch]:
 def _replay_block(tree: StateTree, block: dict[int, list[Edit]], height: int) -> TreePatch:
     try:
         patch = finish(tree.apply_edits(block))
-    except InvariantViolation as error:
+    except (InvariantViolation, MsgspecError, LookupError, ValueError) as error:  # or a page makes no sense
         raise damaged_row(f"edits of the state tree by block {height} do not fit its pages") from error
     tree.commit(patch)
     return patch
