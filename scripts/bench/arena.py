@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -172,7 +174,8 @@ def grown_document(document: GenesisDocument, shape: Shape) -> GenesisDocument:
 
 @contextmanager
 def open_arena(shape: Shape) -> Iterator[Arena]:
-    """Write the network, start it, wait for it; stop and delete it in the end."""
+    """Write the network, start it, wait for it; stop and delete it in the end, SIGTERM's end included."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="drexnode-bench-") as name:
         plan = plan_network(
             validators=shape.validators, full=shape.full, observers=shape.observers,
