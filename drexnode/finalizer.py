@@ -163,7 +163,7 @@ class Finalizer:
         if batch is None:
             raise InvariantViolation("PAGES_ABANDONED", "the pages of the state tree were not prepared")
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self.store.database.write, batch)
+            await trio.to_thread.run_sync(self.store.pages.write, batch)
             self.store.pages.saved(self.tree)
 
     async def settled(self) -> None:

@@ -112,6 +112,7 @@ class ChainBuilder:
         executed = finish(execute_block(self.store.state, self.tree, context, block))
         self.store.commit(block, source.certificate, executed.delta, executed.patch)
         self.tree.commit(executed.patch)
+        self.store.pages.save_if_due(self.tree)
         self._chain.reset(header, executed.next_validators)
         return block.block_id
 

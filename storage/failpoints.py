@@ -19,6 +19,8 @@ NAMES = (
     "commit.after_write",
     "commit.after_mark",
     "commit.after_apply",
+    "pages.before_write",
+    "pages.after_write",
     "journal.before_append",
     "journal.after_append",
     "journal.after_sync",

@@ -25,6 +25,7 @@ from primitives.limits import (
     TREE_UNSAVED_EDITS,
     TREE_UNSAVED_PAGES,
 )
+from storage import failpoints
 from storage.layout import EDITS, PAGE, after, damaged_row, height_key, read_row
 from storage.leveldb import Batch, Database, Reader
 
@@ -128,11 +129,23 @@ class PageSaver:
             batch.delete(key)
         return batch
 
+    def write(self, batch: Batch) -> None:
+        """Make a prepared batch durable. Blocking, in any thread. Raises `StorageFailure`."""
+        failpoints.reach("pages.before_write")
+        self._database.write(batch)
+        failpoints.reach("pages.after_write")
+
     def saved(self, tree: StateTree) -> None:
         """The batch is written: the tree may forget which pages it held back."""
         tree.pages_saved()
         self._edit_rows.clear()
         self._blocks = 0
+
+    def save_if_due(self, tree: StateTree) -> None:
+        """All of it in one blocking call, when it is due: for tools, after each block."""
+        if self.is_due(tree):
+            self.write(finish(self.prepare(tree)))
+            self.saved(tree)
 
 
 def _edits_key(height: int, number: int) -> bytes:

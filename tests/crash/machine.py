@@ -23,7 +23,7 @@ from ledger.slices import finish
 from primitives.certificate import STEP_COMMIT, STEP_PREPARE
 from primitives.errors import DrexError
 from primitives.hashing import tagged_hash
-from storage import failpoints, leveldb
+from storage import failpoints, leveldb, tree_rows
 from storage.chain_store import open_chain_store
 from storage.integrity import check_open
 from storage.signing_state import RecoveredSigner, open_signing_state
@@ -33,6 +33,7 @@ from tests.storage.chains import BUCKETS, CHAIN_ID, Made, SyntheticChain
 
 KEY = bytes(range(32))
 EXIT_STORAGE = 75
+BLOCKS_PER_SAVE = 5  # of the tree's pages: so many that a short run passes it often
 Promise = tuple[str, int]  # ("vote", 4·height + step) or ("final", height)
 
 
@@ -80,7 +81,8 @@ def work(home: Home, blocks: Sequence[Made], promise: Callable[[Promise], None])
     """Go on from where the disk says, vote and commit until the blocks are used up."""
     signing = open_signing_state(home.journal, home.watermark, CHAIN_ID, KEY)
     store = open_chain_store(home.chain, CHAIN_ID, hot_set_bytes=1 << 24)
-    check_open(store, CHAIN_ID, BUCKETS)
+    tree = check_open(store, CHAIN_ID, BUCKETS)
+    tree_rows.TREE_UNSAVED_BLOCKS = BLOCKS_PER_SAVE  # type: ignore[attr-defined]
     last = signing.last
     for made in blocks[store.tip.height + 1 if store.tip else 0 :]:
         height = made.block.height
@@ -95,8 +97,10 @@ def work(home: Home, blocks: Sequence[Made], promise: Callable[[Promise], None])
             promise(("vote", 4 * height + step))
         store.write(prepared, made.certificate)
         store.apply(prepared)
+        tree.commit(made.patch)
         promise(("final", height))
         finish(store.state.settle())
+        store.pages.save_if_due(tree)
         signing.height_decided(height)
 
 

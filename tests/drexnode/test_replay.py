@@ -11,7 +11,8 @@ from drexnode.rebuild import ReplayDiffers, SourceBlock, open_builder, read_sour
 from ledger.transaction import make_transaction
 from primitives.certificate import decode_certificate
 from primitives.codec import encode
-from storage.layout import CERTIFICATE, height_key
+from storage import tree_rows
+from storage.layout import CERTIFICATE, EDITS, after, height_key
 from storage.leveldb import open_database
 from storage.queries import ChainQueries
 from tests.drexnode.chain import Chain, genesis_document, key, open_finalizer
@@ -62,6 +63,24 @@ async def test_a_change_of_validators_is_followed(tmp_path: Path) -> None:
         assert builder.state_root == finalizer.tree.root
         assert ChainQueries(builder.store, finalizer.chain_id).validators_at(4) == finalizer.head.validators
         builder.store.close()
+
+
+async def test_a_rebuilt_chain_saves_its_pages_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_rows, "TREE_UNSAVED_BLOCKS", 3)
+    with open_finalizer(tmp_path / "source", DOCUMENT) as finalizer:
+        await Chain(finalizer, DOCUMENT).grow(8)
+        builder = open_builder(tmp_path / "copy", DOCUMENT, hot_set_bytes=1 << 20)
+        for height in range(1, 9):
+            builder.append(read_source(finalizer.queries, height))
+            rows = builder.store.database.scan(EDITS, after(EDITS))
+            assert len({key[1:9] for key, _ in rows}) < 3
+            assert len(builder.tree.unsaved_pages) < 100
+        builder.store.close()
+        again = open_builder(tmp_path / "copy", DOCUMENT, hot_set_bytes=1 << 20)
+        assert again.state_root == finalizer.tree.root
+        again.store.close()
 
 
 async def test_a_transaction_nobody_signed_is_found_although_a_quorum_decided_it(tmp_path: Path) -> None:

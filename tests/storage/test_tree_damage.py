@@ -80,15 +80,18 @@ def changed(value: bytes, chance: random.Random) -> bytes:
 def start(folder: Path) -> str:
     """What a start finds: nothing, or damage that names the next command."""
     store = open_store(folder)
+    found = None
     try:
         check_open(store, CHAIN_ID, BUCKETS)
     except StorageFailure as error:
-        assert error.code == "STORAGE_CORRUPT"
-        assert "drexnode verify" in error.message
-        return error.message
+        found = error
     finally:
         store.close()
-    return ""
+    if found is None:
+        return ""
+    assert found.code == "STORAGE_CORRUPT"
+    assert "drexnode verify" in found.message
+    return found.message
 
 
 def verify(folder: Path) -> list[str]:
