@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -131,12 +132,13 @@ class Arena:
 
 
 class FinalLog:
-    """When one node made its blocks final, as its log has it."""
+    """When one node made its blocks final, as its log has it. For several threads at once."""
 
     def __init__(self, node: DevnetNode) -> None:
         self._path, self._name = node.home / LOG_FILE, node.name
         self._read = 0
         self._moments: dict[int, float] = {}
+        self._one_at_a_time = threading.Lock()
 
     def moment(self, height: int) -> float:
         """Seconds since 1970; waits for it. Raises `DrexError` BENCH_NOT_FINAL."""
@@ -152,16 +154,16 @@ class FinalLog:
         return self._moments[height]
 
     def _read_on(self) -> None:
-        with self._path.open("rb") as log:
+        with self._one_at_a_time, self._path.open("rb") as log:
             log.seek(self._read)
             data = log.read()
-        whole = data.rfind(b"\n") + 1
-        self._read += whole
-        for line in data[:whole].splitlines():
-            if b'"block.final"' in line:
-                event = json.loads(line)
-                moment = datetime.fromisoformat(event["timestamp"]).timestamp()
-                self._moments[int(event["height"])] = moment
+            whole = data.rfind(b"\n") + 1
+            self._read += whole
+            for line in data[:whole].splitlines():
+                if b'"block.final"' in line:
+                    event = json.loads(line)
+                    moment = datetime.fromisoformat(event["timestamp"]).timestamp()
+                    self._moments[int(event["height"])] = moment
 
 
 def grown_document(document: GenesisDocument, shape: Shape) -> GenesisDocument:
