@@ -71,6 +71,7 @@ def begin_chain(store: ChainStore, tree: StateTree, document: GenesisDocument) -
     genesis = make_genesis_state(document, tree)
     store.commit(Block(genesis.header, ()), None, genesis.delta, genesis.patch)
     tree.commit(genesis.patch)
+    store.pages.save_if_due(tree)
 
 
 def head_of(store: ChainStore, chain_id: bytes) -> Head:

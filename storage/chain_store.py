@@ -109,7 +109,8 @@ class ChainStore:
     @property
     def undecided(self) -> list[tuple[int, bytes]]:
         """(height, block id) of the blocks that votes made durable and that are not final, ascending."""
-        return sorted(self._stored)
+        tip = -1 if self._tip is None else self._tip.height
+        return sorted(name for name in tuple(self._stored) if name[0] > tip)
 
     # --- a block, in four steps
 
@@ -281,10 +282,11 @@ def _load_tip(database: Database) -> Tip | None:
 
 
 def _stored_above(database: Database, tip: Tip | None) -> set[tuple[int, bytes]]:
-    """(height, block id) of blocks that votes made durable above the tip."""
-    start = height_key(CONTENT, tip.height + 1 if tip else 0)
-    names = (key for key, _ in database.scan(start, after(CONTENT)))
-    return {(int.from_bytes(key[1:9], "big"), key[9:]) for key in names}
+    """(height, block id) of blocks that votes made durable above the tip, or (late) beside it."""
+    start = height_key(CONTENT, tip.height if tip else 0)
+    keys = [key for key, _ in database.scan(start, after(CONTENT))]
+    final = content_key(tip.height, tip.block_id) if tip else b""
+    return {(int.from_bytes(key[1:9], "big"), key[9:]) for key in keys if key != final}
 
 
 def _changes_rules(keys: Sequence[bytes]) -> bool:

@@ -143,6 +143,7 @@ class PageSaver:
 
     def save_if_due(self, tree: StateTree) -> None:
         """All of it in one blocking call, when it is due: for tools, after each block."""
+        finish(tree.settle())  # which counts the block's edits
         if self.is_due(tree):
             self.write(finish(self.prepare(tree)))
             self.saved(tree)

@@ -10,15 +10,19 @@ import trio
 from consensus.evidence import decode_conflict_proof, verify_conflict_proof
 from drexnode.executor import Executor
 from drexnode.metrics import Metrics
+from drexnode.recovery import begin_chain
 from ledger.block import Block, FinalizedBlock
+from ledger.genesis import chain_id_of
 from ledger.slices import Slices
 from ledger.state import StateDelta
 from ledger.state_tree import TreePatch
 from primitives.errors import InvalidBlock, InvariantViolation
 from primitives.keys import verify
 from storage import tree_rows
-from storage.chain_store import PreparedBlock
+from storage.chain_store import PreparedBlock, open_chain_store
+from storage.integrity import check_open
 from storage.layout import EDITS, after
+from storage.verify import verify_store
 from tests.drexnode.chain import Chain, genesis_document, open_finalizer
 
 pytestmark = pytest.mark.trio
@@ -164,6 +168,18 @@ async def test_the_trees_pages_are_saved_now_and_then_and_a_start_finds_the_same
     assert waiting == [2, 0, 1, 2, 0]  # the genesis counts as well
     with open_finalizer(tmp_path, DOCUMENT) as finalizer:
         assert finalizer.tree.root == root
+
+
+async def test_a_large_genesis_is_saved_as_pages_before_the_node_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree_rows, "TREE_UNSAVED_EDITS", 400)
+    chain_id, buckets = chain_id_of(DOCUMENT), DOCUMENT.parameters.bucket_count
+    store = open_chain_store(tmp_path / "chain", chain_id, hot_set_bytes=1 << 20, create=True)
+    begin_chain(store, check_open(store, chain_id, buckets), DOCUMENT)
+    assert list(store.database.scan(EDITS, after(EDITS))) == []
+    assert verify_store(store, chain_id, buckets).findings == []
+    store.close()
 
 
 async def test_a_batch_prepared_ahead_is_the_one_that_is_written(

@@ -19,7 +19,7 @@ from primitives.errors import InvariantViolation, StorageFailure
 from storage.acknowledged import AcknowledgedMark
 from storage.chain_store import ChainStore, open_chain_store
 from storage.integrity import check_open
-from storage.layout import META_SCHEMA, SCHEMA_VERSION
+from storage.layout import BODIES, CONTENT, META_SCHEMA, SCHEMA_VERSION, after
 from storage.queries import ChainQueries
 from storage.schema import SchemaRow
 from tests.storage.chains import ASSET, BUCKETS, CHAIN_ID, Made, SyntheticChain, commit
@@ -339,6 +339,32 @@ def test_a_vote_that_stores_a_block_after_it_became_final_never_costs_its_bodies
     for block in made[1:]:
         commit(store, block)
     assert ChainQueries(store, CHAIN_ID).block(made[0].block.height) is not None
+
+
+def test_a_block_stored_beside_the_final_one_goes_with_the_next_even_after_a_kill(tmp_path: Path) -> None:
+    """A block found OK becomes durable while another is decided: nothing of it stays for ever."""
+    chain, other = SyntheticChain(seed=3), SyntheticChain(seed=3)
+    store = open_store(tmp_path, create=True)
+    genesis = chain.emission(40)
+    commit(store, genesis)
+    other.emission(40)
+    lost, decided = other.transfers(3), chain.transfers(5)
+    tip = store.tip
+    commit(store, decided)
+    store._tip, tip = tip, store.tip  # the vote's thread looked before the block was applied
+    store.write_bodies(lost.block)
+    store._tip = tip
+    assert store.undecided == []
+    store.close()
+    store = open_store(tmp_path)
+    assert store.undecided == []
+    assert ChainQueries(store, CHAIN_ID).block(1) is not None
+    commit(store, chain.transfers(2))
+    for kind in (CONTENT, BODIES):
+        stored = {key[9:41] for key, _ in store.database.scan(kind, after(kind))}
+        assert lost.block.block_id not in stored
+        assert decided.block.block_id in stored
+    store.close()
 
 
 class RegistryChain(SyntheticChain):
