@@ -2,26 +2,32 @@
 
 Hypercorn speaks the protocol; this accepts for it. Above `limit` a connection is closed at once, before it
 costs a descriptor that the store or the peers need. A client that takes nothing for `WRITE_TIMEOUT_S` is cut
-off. At the end all are closed, whatever they were doing: Hypercorn shields its writes from cancellation, we
-do not wait.
+off. What fails while one is served ends that one alone, whatever its client sent. At the end all are closed,
+whatever they were doing: Hypercorn shields its writes from cancellation, we do not wait.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
+from drexnode.rpc.http1 import HttpServer
+from drexnode.telemetry import get_logger
+
+log = get_logger("rpc")
 WRITE_TIMEOUT_S = 10.0
 CHUNK_BYTES = 64 * 1024
+TELL_EVERY_S = 10.0
+"""Failed connections are logged this often at most: who can make them fail must not fill the disk."""
 
 
 class BoundedStream(trio.abc.HalfCloseableStream):
@@ -79,7 +85,9 @@ class Connections:
         self._limit = limit
         self._tls = tls
         self._open: set[BoundedStream] = set()
+        self._told_at = -TELL_EVERY_S
         self.refused = 0
+        self.failed = 0
 
     async def serve(self, listener: socket.socket) -> None:
         """Serve until cancelled, then close every connection."""
@@ -102,6 +110,15 @@ class Connections:
             outer: Any = stream
             if self._tls is not None:
                 outer = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
-            await TCPServer(self._app, self._settings, stream.context, ConnectionState({}), outer)
+            await HttpServer(self._app, self._settings, stream.context, ConnectionState({}), outer)
+        except Exception as failure:
+            self._tell(failure)
         finally:
             stream.cut()
+
+    def _tell(self, failure: Exception) -> None:
+        """A fault in how a connection is served: ours or Hypercorn's, but a client's bytes brought it up."""
+        self.failed += 1
+        if time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            log.error("rpc.connection_failed", error=repr(failure)[:1000], failed=self.failed)
