@@ -120,6 +120,14 @@ class RpcApp:
             return None
         return forbidden(method) if caller.is_known else unauthorised(method)
 
+    def subscribing_refused(self, authorization: str, address: str) -> RpcError | None:
+        """Why a caller may subscribe no longer; None while it may. Takes nothing of its rate."""
+        try:
+            caller = self._credentials.caller(authorization, address)
+        except RpcError as refused:
+            return refused
+        return self.refusal(caller, "drex_subscribe", admin=False)
+
     def origin_allowed(self, origin: str | None) -> bool:
         """True without an Origin (no browser), or for a configured one."""
         return origin is None or origin in self.config.origins

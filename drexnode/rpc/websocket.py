@@ -3,7 +3,8 @@
 Events (drexnode/rpc/following.py) are `drex_subscription` notifications, each with the cursor to go on after
 it. Nothing is buffered: a slow reader costs the node one block of memory. One that
 takes more than `SLOW_READER_S` for an event is closed with `CLOSE_SLOW`; one that takes nothing at all can't
-be told, and is cut off after `WRITE_TIMEOUT_S` (drexnode/rpc/connections.py).
+be told, and is cut off after `WRITE_TIMEOUT_S` (drexnode/rpc/connections.py). Subscriptions end with the
+credential that opened them: `CLOSE_CREDENTIAL` within `RELOAD_S` of its end or revocation.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from drexnode.rpc.credentials import RELOAD_S
 from drexnode.rpc.errors import REFUSED, RpcError
 from drexnode.rpc.following import Events, open_events
 from primitives.errors import DrexError, InvariantViolation, StorageFailure
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 SLOW_READER_S = 10.0
 CLOSE_SLOW = 4008
 CLOSE_REFUSED = 4009
+CLOSE_CREDENTIAL = 4001
 CLOSE_ORIGIN = 4003
 CLOSE_TOO_LARGE = 1009
 MAX_SUBSCRIPTIONS = 16
@@ -54,10 +57,10 @@ class _Connection:
         self._writing = trio.Lock()
         self._scopes: dict[str, trio.CancelScope] = {}
         self._made = 0
+        self._client = websocket.client.host if websocket.client else ""
+        self._authorization: str | None = websocket.headers.get("authorization")
 
     async def run(self) -> None:
-        client = self._websocket.client.host if self._websocket.client else ""
-        authorization = self._websocket.headers.get("authorization")
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -67,7 +70,7 @@ class _Connection:
             if len(body) > self._app.config.max_body_bytes:
                 await self._websocket.close(CLOSE_TOO_LARGE)
                 return
-            answer = await self._app.answer(body, authorization, client, self)
+            answer = await self._app.answer(body, self._authorization, self._client, self)
             if answer.body:
                 await self._send(answer.body)
 
@@ -77,6 +80,8 @@ class _Connection:
             message = f"a connection has at most {MAX_SUBSCRIPTIONS} subscriptions"
             raise RpcError(REFUSED, "RPC_TOO_MANY_SUBSCRIPTIONS", message)
         events = open_events(self._app.api, kind, lock, cursor)
+        if self._authorization is not None and not self._made:
+            self._nursery.start_soon(self._watch_credential, self._authorization)
         self._made += 1
         name, scope = str(self._made), trio.CancelScope()
         self._scopes[name] = scope
@@ -89,6 +94,15 @@ class _Connection:
         if scope is not None:
             scope.cancel()
         return scope is not None
+
+    async def _watch_credential(self, authorization: str) -> None:
+        """Calls are checked one by one; what a subscription is told later needs its credential, too."""
+        while True:
+            await trio.sleep(RELOAD_S)
+            refused = self._app.subscribing_refused(authorization, self._client)
+            if refused is not None:
+                await self._close(CLOSE_CREDENTIAL, refused.code)
+                return
 
     async def _follow(self, name: str, scope: trio.CancelScope, events: Events) -> None:
         with scope, self._ending():

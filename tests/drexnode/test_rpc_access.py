@@ -6,6 +6,7 @@ A token must be signed by a known key, for this chain, now; an API key has its g
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import hmac
 import json
@@ -17,6 +18,7 @@ import jwt
 import msgspec
 import pytest
 import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
 from drexnode.config import ConfigError
 from drexnode.rpc import credentials as credentials_module
@@ -35,10 +37,12 @@ from drexnode.rpc.errors import RpcError
 from drexnode.rpc.globs import allows, check_globs
 from drexnode.rpc.registry import METHODS
 from drexnode.rpc.tokens import Token, audience_of, make_token
+from drexnode.rpc.websocket import CLOSE_CREDENTIAL
 from primitives.keys import SigningKey
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import COOKIE, serving
-from tests.drexnode.test_rpc import call, post
+from tests.drexnode.test_rpc import call, payment, post
+from tests.drexnode.test_websocket import ask, event, ws_url
 
 SEED, OTHER_SEED = b"\x01" * 32, b"\x02" * 32
 CHAIN = b"\xaa" * 32
@@ -302,3 +306,62 @@ async def test_guesses_of_credentials_are_limited_before_they_are_looked_at(acce
         answers = [await post(url, one, bearer(f"drexk_ops_{number}")) for number in range(8)]
         assert {answer.status_code for answer in answers[:3]} == {401}
         assert 429 in {answer.status_code for answer in answers}
+
+
+async def closed_with(ws: WebSocketConnection) -> tuple[int, str | None]:
+    """Code and reason with which the node closes; events before are passed over."""
+    try:
+        with trio.fail_after(20):
+            while True:
+                await ws.get_message()
+    except ConnectionClosed as closed:
+        assert closed.reason is not None
+        return closed.reason.code, closed.reason.reason
+
+
+# trio_websocket leaves the socket of a connection that the other side closed to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("how", ["expired", "revoked", "narrowed", "unreadable"])
+async def test_a_subscription_ends_with_the_credential_that_opened_it(
+    access: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(credentials_module, "RELOAD_S", 0.0)
+    chain = MemoryChain()
+    shown, entry = new_api_key("reader", ["drex_*"], 0)
+    keys = {"ops": TokenKey(public(SEED))}
+    write_access(access, Access(token_keys=keys, api_keys={"reader": entry}))
+    given = token(chain.chain_id, "drex_*", begins=-60, ends=-2) if how == "expired" else shown
+    async with serving(chain, access_path=access, public=()) as url:
+        head = [("authorization", f"Bearer {given}")]
+        async with open_websocket_url(ws_url(url), extra_headers=head) as ws:
+            assert "result" in await ask(ws, "drex_subscribe", "blocks")
+            if how == "revoked":
+                ended = msgspec.structs.replace(entry, revoked=True)
+                write_access(access, Access(api_keys={"reader": ended}))
+            if how == "narrowed":
+                narrow = msgspec.structs.replace(entry, methods=("drex_get*",))
+                write_access(access, Access(api_keys={"reader": narrow}))
+            if how == "unreadable":
+                await trio.Path(access).write_text("{broken")
+            code = {
+                "expired": "RPC_TOKEN_EXPIRED",
+                "revoked": "RPC_API_KEY_REVOKED",
+                "narrowed": "RPC_FORBIDDEN",
+                "unreadable": "RPC_ACCESS_UNREADABLE",
+            }[how]
+            assert await closed_with(ws) == (CLOSE_CREDENTIAL, code)
+    del ws
+    gc.collect()
+
+
+async def test_a_subscription_goes_on_while_its_credential_is_good(access: Path) -> None:
+    chain = MemoryChain()
+    head = [("authorization", f"Bearer {token(chain.chain_id, 'drex_*')}")]
+    async with (
+        serving(chain, access_path=access, public=()) as url,
+        open_websocket_url(ws_url(url), extra_headers=head) as ws,
+    ):
+        assert "result" in await ask(ws, "drex_subscribe", "blocks")
+        await trio.sleep(2.5)  # the credential was looked at more than once
+        await chain.submit([payment(chain, 1, coin=0).raw])
+        assert (await event(ws))["result"]["height"] == 1
