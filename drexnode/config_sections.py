@@ -72,6 +72,7 @@ class StorageSection:
 
     hot_set_bytes: int = _key(256 << 20, "RAM for the hot set of unspent outputs.", low=1 << 20, high=1 << 40)
     cache_bytes: int = _key(32 << 20, "LevelDB block cache.", low=1 << 20, high=1 << 38)
+    tree_bytes: int = _key(128 << 20, "RAM for the state tree's pages.", low=1 << 20, high=1 << 40)
     ram_lock: bool = _key(False, "Keep all of the node's pages in RAM (mlockall), or do not start.")
     retention: str = _key(
         "full", "archive: every block since genesis; full: every block it gets; pruned:N: the last N."

@@ -190,7 +190,7 @@ def _check_limits(config: NodeConfig) -> Iterator[Finding]:
     else:
         yield Finding("open files", "ok", f"{shown} allowed, {wanted:,} wanted")
     memory, held = available_bytes(), configured_bytes(config)
-    text = f"{memory >> 20:,} MiB; hot set, cache and pool may take {held >> 20:,} MiB"
+    text = f"{memory >> 20:,} MiB; hot set, tree, cache and pool may take {held >> 20:,} MiB"
     if held * 2 > memory:
         yield Finding("memory", "warning", text, "lower storage.hot_set_bytes")
     else:

@@ -18,10 +18,12 @@ PROFILES: Mapping[str, Mapping[str, int]] = {
         "pool.verify_workers": 1,
         "storage.hot_set_bytes": 1 << 30,
         "storage.cache_bytes": 128 << 20,
+        "storage.tree_bytes": 512 << 20,
     },
     "latency": {
         "pool.batch_wait_ms": 0,
         "pool.verify_workers": 0,
         "storage.hot_set_bytes": 1 << 30,
+        "storage.tree_bytes": 512 << 20,
     },
 }

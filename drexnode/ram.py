@@ -15,7 +15,7 @@ from pathlib import Path
 
 from drexnode.config import ConfigError, NodeConfig
 
-PROGRAM_BYTES = 256 << 20  # interpreter, libraries, tree and peers, beside what is configured
+PROGRAM_BYTES = 256 << 20  # interpreter, libraries, the tree's digests and peers, beside what is configured
 _CGROUP = Path("/sys/fs/cgroup")
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # mlockall(2)
 _CAP_IPC_LOCK = 14  # capabilities(7): locks without limit
@@ -23,8 +23,12 @@ _MIB = 1 << 20
 
 
 def configured_bytes(config: NodeConfig) -> int:
-    """RAM that the configuration lets hot set, block cache and pool take."""
-    return config.storage.hot_set_bytes + config.storage.cache_bytes + config.pool.max_bytes
+    """RAM that the configuration lets hot set, tree pages, block cache and pool take."""
+    return config.storage.hot_set_bytes + _beside_hot_set(config)
+
+
+def _beside_hot_set(config: NodeConfig) -> int:
+    return config.storage.tree_bytes + config.storage.cache_bytes + config.pool.max_bytes
 
 
 def available_bytes(cgroup: Path = _CGROUP) -> int:
@@ -64,15 +68,16 @@ def check_ram(config: NodeConfig, available: int | None = None) -> None:
     wanted = configured_bytes(config)
     if wanted <= there:
         return
-    room = max(0, there - PROGRAM_BYTES - config.storage.cache_bytes - config.pool.max_bytes)
+    room = max(0, there - PROGRAM_BYTES - _beside_hot_set(config))
     message = (
-        f"hot set, cache and pool may take {wanted // _MIB:,} MiB, this machine (or its control group) has"
+        f"hot set, tree, cache and pool may take {wanted // _MIB:,} MiB, this machine (or its control group) has"
         f" {there // _MIB:,} MiB"
     )
     raise ConfigError(
         "CONFIG_TOO_MUCH_RAM",
         message,
         hot_set_bytes=config.storage.hot_set_bytes,
+        tree_bytes=config.storage.tree_bytes,
         cache_bytes=config.storage.cache_bytes,
         pool_bytes=config.pool.max_bytes,
         available_bytes=there,

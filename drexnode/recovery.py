@@ -43,7 +43,9 @@ def open_chain(config: NodeConfig, document: GenesisDocument, metrics: Metrics) 
         create=True,
     )
     try:
-        tree = check_open(store, chain_id, document.parameters.bucket_count)
+        tree = check_open(
+            store, chain_id, document.parameters.bucket_count, tree_bytes=config.storage.tree_bytes
+        )
         if store.tip is None:
             begin_chain(store, tree, document)
         head = head_of(store, chain_id)

@@ -13,10 +13,11 @@ so nobody can make one slow. The exact bytes are in docs/encodings.md, "State tr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ledger.page_cache import PageCache
 from ledger.slices import Slices, finish
 from ledger.state import BALANCE, OUTPUT, Change
 from ledger.tree_pages import Edit, PageEditor, bucket_page_key
@@ -24,7 +25,8 @@ from primitives.errors import InvariantViolation
 from primitives.hashing import HASH_BYTES, ZERO_HASH, tagged_hasher
 from primitives.limits import (
     TREE_ARITY,
-    TREE_CACHE_PAGES,
+    TREE_CACHE_BYTES,
+    TREE_CACHE_SLACK_BYTES,
     TREE_SETTLED_PER_SLICE,
     TREE_UPDATES_PER_SLICE,
 )
@@ -79,7 +81,7 @@ class StateTree:
         bucket_count: int,
         pages: PageStore,
         *,
-        cache_pages: int = TREE_CACHE_PAGES,
+        cache_bytes: int = TREE_CACHE_BYTES,
         keeps_unsaved: bool = False,
     ) -> None:
         """Open the tree as `pages` hold it (an empty store gives the empty tree). Reads one page per 16
@@ -92,8 +94,7 @@ class StateTree:
         self.bucket_count = bucket_count
         self._shift = 32 - (bucket_count.bit_length() - 1)
         self._store = pages
-        self._cache: dict[bytes, bytes | None] = {}
-        self._cache_pages = cache_pages
+        self._cache = PageCache(bucket_count, cache_bytes)
         self._levels = _open_levels(bucket_count, pages)
         self._root = bytes(self._levels[-1])
         self._keeps_unsaved = keeps_unsaved
@@ -121,6 +122,16 @@ class StateTree:
     def depth(self) -> int:
         """How many nodes lie between a bucket and the root."""
         return len(self._levels) - 1
+
+    def preload(self, rows: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Take pages of the store, (page key, page), into an empty cache until it is full; whether all fit.
+        For a start: a page that is read for the first time in a block costs five times its look in RAM."""
+        return self._cache.load(rows)
+
+    @property
+    def cached_bytes(self) -> int:
+        """RAM of the pages held, counted; digests and `unsaved_pages` that the cache let go come on top."""
+        return self._cache.held_bytes
 
     def page(self, page_key: bytes) -> bytes | None:
         """A bucket page of the committed tree, or None when it has none."""
@@ -151,10 +162,13 @@ class StateTree:
         work = PageEditor(self._load)
         base_root = self._root
         buckets, digests, done = self._levels[0], dict[int, bytes](), 0
+        first_pages = self._cache.first
         for bucket, part in edits.items():
             page_key = bucket_page_key(bucket)
             slot = bucket * HASH_BYTES
-            page = None if buckets[slot : slot + HASH_BYTES] == ZERO_HASH else self._load(page_key)
+            page = first_pages[bucket]
+            if page is None and buckets[slot : slot + HASH_BYTES] != ZERO_HASH:
+                page = self._load(page_key)
             if len(part) > updates_per_slice:  # one owner, many outputs
                 result = yield from work.update_in_slices(page_key, 0, part, updates_per_slice)
                 digests[bucket] = result[1]
@@ -192,13 +206,13 @@ class StateTree:
                         return
         pages = iter(patch.pages.items())
         while part := list(itertools.islice(pages, TREE_SETTLED_PER_SLICE)):
-            self._cache.update(part)
+            self._cache.put(part)
             if self._keeps_unsaved:
                 self._unsaved.update(part)
             yield
             if self._unsettled is not patch:
                 return
-        self._trim_cache()
+        self._cache.trim()
         if self._keeps_unsaved:
             self._unsaved.update(patch.groups)
             self.unsaved_edits += sum(map(len, patch.edits.values()))
@@ -254,18 +268,16 @@ class StateTree:
         return tuple(levels)
 
     def _load(self, page_key: bytes) -> bytes | None:
-        if page_key in self._cache:
-            return self._cache[page_key]
-        if page_key in self._unsaved:
-            return self._unsaved[page_key]
-        page = self._cache[page_key] = self._store.load(page_key)
+        page = self._cache.get(page_key)
+        if page is None:
+            if page_key in self._unsaved:
+                return self._unsaved[page_key]
+            page = self._store.load(page_key)
+            if page is not None:
+                self._cache.put(((page_key, page),))
+                if self._cache.held_bytes > self._cache.limit_bytes + TREE_CACHE_SLACK_BYTES:
+                    self._cache.trim()
         return page
-
-    def _trim_cache(self) -> None:
-        excess = len(self._cache) - self._cache_pages
-        if excess > 0:
-            for key in list(itertools.islice(self._cache, excess)):
-                del self._cache[key]
 
 
 def _open_levels(bucket_count: int, pages: PageStore) -> list[bytearray]:

@@ -66,7 +66,8 @@ STORAGE_ROWS_PER_SLICE = 512  # about 0.3 ms between two breaths of the event lo
 # --- state tree
 TREE_ARITY = 16
 BUCKET_ENTRIES = 64  # a bucket with more entries is split
-TREE_CACHE_PAGES = 262_144  # about 70 MB of bucket pages in RAM
+TREE_CACHE_BYTES = 64 * MIB  # of bucket pages in RAM, where nothing else is said
+TREE_CACHE_SLACK_BYTES = MIB  # reads between two blocks may exceed a cache by so much
 TREE_SETTLED_PER_SLICE = 400  # digests or pages carried over between two breaths
 TREE_UPDATES_PER_SLICE = 32  # about 0.3 ms between two breaths of the event loop
 TREE_EDITS_PER_ROW = 512  # of a block's edits to the tree: about 40 KB a row

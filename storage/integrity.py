@@ -11,23 +11,30 @@ from ledger.slices import finish
 from ledger.state_tree import StateTree
 from primitives.block import BlockHeader, block_id
 from primitives.errors import InvariantViolation, StorageFailure
-from primitives.limits import INTEGRITY_PARENTS
+from primitives.limits import INTEGRITY_PARENTS, TREE_CACHE_BYTES
 from storage.books import check_all_books
 from storage.chain_store import ChainStore
 from storage.queries import ChainQueries
 from storage.tree_rows import TreePages, replay
 
 
-def check_open(store: ChainStore, chain_id: bytes, bucket_count: int) -> StateTree:
+def check_open(
+    store: ChainStore, chain_id: bytes, bucket_count: int, *, tree_bytes: int | None = None
+) -> StateTree:
     """Check a store that was just opened, warm its hot set, and return the state tree at the tip. Blocking.
+    The tree's pages are read into RAM up to `tree_bytes`, or with None each when it is first needed.
 
     Raises `StorageFailure` (STORAGE_CORRUPT) when rows are missing or do not fit, `InvariantViolation`
     (SUPPLY_MISMATCH) when the books differ.
     """
     try:
-        tree = StateTree(bucket_count, TreePages(store.database), keeps_unsaved=True)
+        pages = TreePages(store.database)
+        cache_bytes = TREE_CACHE_BYTES if tree_bytes is None else tree_bytes
+        tree = StateTree(bucket_count, pages, cache_bytes=cache_bytes, keeps_unsaved=True)
     except InvariantViolation as error:  # a page of another size
         raise _corrupt(error.message) from error
+    if tree_bytes is not None:
+        tree.preload(pages.bucket_pages())
     for _ in replay(store.database, tree):
         finish(tree.settle())
     sums = store.state.warm()

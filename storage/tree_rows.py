@@ -42,6 +42,12 @@ class TreePages:
         """The saved page. Raises `StorageFailure`."""
         return self._reader.get(PAGE + page_key)
 
+    def bucket_pages(self) -> Iterator[tuple[bytes, bytes]]:
+        """(page key, page) of every saved bucket page, in order. Raises `StorageFailure`."""
+        cut = len(PAGE)
+        for key, page in self._reader.scan(PAGE + b"p", PAGE + b"q"):
+            yield key[cut:], page
+
 
 def put_edits(batch: Batch, height: int, patch: TreePatch) -> Slices[int]:
     """Put a block's edits into its batch, in slices; returns the number of rows."""

@@ -50,7 +50,7 @@ steps["genesis and LevelDB"] = rss()
 store.state.warm()
 entries = store.state.figures().entries
 steps["hot set"] = rss()
-tree = check_open(store, chain_id, buckets)
+tree = check_open(store, chain_id, buckets, tree_bytes=config.storage.tree_bytes)
 steps["tree"] = rss()
 store.close()
 print(json.dumps({"entries": entries, "steps": steps}))

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ledger.state_tree import StateTree
-from scripts.bench.outputs import BUCKETS, HOT_SET_BYTES, commit, entry, fill, made, spent
+from scripts.bench.outputs import BUCKETS, HOT_SET_BYTES, TREE_BYTES, commit, entry, fill, made, spent
 from scripts.bench.storage import rss_bytes
 from storage.chain_store import ChainStore, open_chain_store
 from storage.hot_set import entry_bytes
@@ -72,7 +72,7 @@ def start(folder: Path, size: int) -> Figures:
     begin, worked = time.perf_counter(), time.process_time()
     store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=HOT_SET_BYTES)
     opened = time.perf_counter()
-    check_open(store, CHAIN_ID, BUCKETS)
+    check_open(store, CHAIN_ID, BUCKETS, tree_bytes=TREE_BYTES)
     ready, worked = time.perf_counter(), time.process_time() - worked
     if not store.state.figures().entries == size:
         raise RuntimeError("the store is not what was filled")
@@ -96,7 +96,7 @@ def a_tenth(folder: Path, size: int) -> Figures:
 
 def _work(folder: Path, size: int, hot_set_bytes: int, name: str, *, ground: bool) -> Figures:
     store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=hot_set_bytes)
-    tree = check_open(store, CHAIN_ID, BUCKETS)
+    tree = check_open(store, CHAIN_ID, BUCKETS, tree_bytes=TREE_BYTES)
     figures = {f"{name}: lookup, µs": _lookup(store, size)}
     numbers = random.Random(3).sample(range(size), min(size, BLOCKS * OUTPUTS_A_BLOCK))
     fresh, heights = itertools.count(size + 1), itertools.count(1)

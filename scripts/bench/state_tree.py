@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     pages, before = RamPages(), rss_mb()
-    tree = StateTree(options.buckets, pages, cache_pages=2**22)
+    tree = StateTree(options.buckets, pages, cache_bytes=1 << 40)
     started = time.thread_time()
     for start in range(0, options.keys, 50_000):
         fill = {key: (None, value) for key, value in map(entry, range(start, start + 50_000))}

@@ -70,10 +70,10 @@ class Pages(dict[bytes, bytes]):
 class Ledger:
     """A state, its tree and its pages, changed together as a node does."""
 
-    def __init__(self, bucket_count: int = 16, cache_pages: int = 1000) -> None:
+    def __init__(self, bucket_count: int = 16, cache_bytes: int = 1 << 20) -> None:
         self.state: State = {}
         self.pages = Pages()
-        self.tree = StateTree(bucket_count, self.pages, cache_pages=cache_pages)
+        self.tree = StateTree(bucket_count, self.pages, cache_bytes=cache_bytes)
 
     def changes(self, writes: dict[bytes, bytes | None]) -> Changes:
         return {key: (self.state.get(key), value) for key, value in writes.items()}
@@ -131,7 +131,7 @@ def writes(draw: st.DrawFn) -> dict[bytes, bytes | None]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(writes(), min_size=1, max_size=6), st.sampled_from([16, 256]))
 def test_the_root_equals_a_recomputation_from_nothing(steps: list[dict[bytes, bytes | None]], n: int) -> None:
-    ledger = Ledger(n, cache_pages=5)
+    ledger = Ledger(n, cache_bytes=500)
     for step in steps:
         assert ledger.write(step) == naive_root(ledger.state, n) == ledger.tree.root
 

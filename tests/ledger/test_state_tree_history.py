@@ -31,7 +31,7 @@ class Node:
         self.runs: list[Slices[TreePatch]] = []
 
     def open(self) -> StateTree:
-        return StateTree(BUCKETS, self.pages, cache_pages=self.random.choice((0, 2, 1000)))
+        return StateTree(BUCKETS, self.pages, cache_bytes=self.random.choice((0, 500, 1 << 20)))
 
     def changes(self) -> Changes:
         """Inserts and deletes that carry the crowded bucket over its bound and back."""

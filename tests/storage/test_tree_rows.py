@@ -52,11 +52,32 @@ def test_a_start_finds_the_root_of_the_tip(tmp_path: Path, saved_after: tuple[in
     store.close()
 
 
+@pytest.mark.parametrize("tree_bytes", [1, 2_000, 1 << 20])
+def test_a_start_with_pages_in_ram_makes_the_same_roots(tmp_path: Path, tree_bytes: int) -> None:
+    chain = SyntheticChain(seed=5, holders=400)
+    store = open_store(tmp_path)
+    tree = check_open(store, CHAIN_ID, BUCKETS)
+    for made in [chain.emission(900), *chain.blocks(2, transfers=60)]:
+        commit(store, made)
+        tree.commit(tree.apply(made.delta.changes))
+    save(store, tree)
+    for made in chain.blocks(2, transfers=60):  # edits above the saved pages
+        commit(store, made)
+    store.close()
+    store = open_store(tmp_path)
+    tree = check_open(store, CHAIN_ID, BUCKETS, tree_bytes=tree_bytes)
+    assert tree.root == made.patch.root
+    assert 0 < tree.cached_bytes <= tree_bytes or tree_bytes == 1
+    made = chain.transfers(100)
+    assert tree.apply(made.delta.changes).root == made.patch.root
+    store.close()
+
+
 def test_what_was_not_saved_is_held_in_ram_however_small_the_cache(tmp_path: Path) -> None:
     chain = SyntheticChain(seed=4, holders=400)
     store = open_store(tmp_path)
     pages = tree_rows.TreePages(store.database)
-    tree = StateTree(BUCKETS, pages, cache_pages=1, keeps_unsaved=True)
+    tree = StateTree(BUCKETS, pages, cache_bytes=1, keeps_unsaved=True)
     for made in [chain.emission(900), *chain.blocks(4, transfers=100)]:
         commit(store, made)
         tree.commit(tree.apply(made.delta.changes))
