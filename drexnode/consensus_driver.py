@@ -36,7 +36,7 @@ from primitives.block import BlockHeader, block_id
 from primitives.certificate import CERTIFICATE_VERSION
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
-from primitives.limits import DRIVER_SLICE_SECONDS
+from primitives.limits import DRIVER_SLICE_SECONDS, EXECUTED_BLOCKS
 
 _log = get_logger("consensus")
 T = TypeVar("T")
@@ -258,9 +258,11 @@ class ConsensusDriver:
 
     async def _work_ahead(self, header: BlockHeader) -> None:
         """While votes travel: the block becomes durable (behind the vote just asked for, before the COMMIT
-        that rests on it), and what its decision needs is prepared."""
-        block = self._candidates.find(block_id(header))
-        if block is not None and header.height > self._finalizer.head.height:
+        that rests on it), and what its decision needs is prepared. A height that goes on for many rounds
+        stores no more blocks than `EXECUTED_BLOCKS` so; those of a COMMIT are stored in any case."""
+        head, block = self._finalizer.head, self._candidates.find(block_id(header))
+        stored = len(self._finalizer.store.undecided)
+        if block is not None and header.height > head.height and stored < EXECUTED_BLOCKS:
             self._durable.put(block)
         await self._candidates.prepare_ahead(header)
 

@@ -27,6 +27,7 @@ from primitives.block import BlockHeader, block_id
 from primitives.certificate import vote_domain
 from primitives.errors import InvariantViolation
 from primitives.keys import verify
+from primitives.limits import EXECUTED_BLOCKS
 from tests.drexnode.chain import Chain, certify, genesis_document, key
 from tests.drexnode.follower import until
 from tests.drexnode.quorum import Member, Quorum, address, open_quorum, peer
@@ -74,6 +75,24 @@ async def test_a_block_found_ok_becomes_durable_while_votes_travel(tmp_path: Pat
         await until(lambda: all(store.undecided for store in stores), 20)
         assert stores[0].undecided == stores[1].undecided
         assert all(member.height == 0 for member in quorum.members.values())
+
+
+async def test_a_height_without_end_stores_a_few_blocks_and_no_more(tmp_path: Path) -> None:
+    """One valid block of 16 MiB a round, for a day of rounds of 30 s, was 46 GB."""
+    document = genesis_document(outputs=40)
+    async with open_quorum(tmp_path, document, 0) as quorum:
+        member = quorum.members[0]
+        driver, chain = member.node._driver, Chain(member.finalizer, document)
+        assert driver is not None
+        store = member.finalizer.store
+        for _ in range(3 * EXECUTED_BLOCKS):
+            block, executed = chain.build(chain.transfers(1))
+            driver._candidates.adopt(executed)
+            await driver._work_ahead(block.header)
+            await until(lambda: not driver._durable._waiting)
+            await trio.sleep(0.02)
+        assert len(store.undecided) == EXECUTED_BLOCKS
+        assert member.height == 0
 
 
 async def test_a_lost_watermark_is_followed_by_silence_and_then_by_votes(tmp_path: Path) -> None:
