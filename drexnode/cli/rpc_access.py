@@ -68,16 +68,20 @@ def new_key(key_id: str, home: Path, as_json: bool) -> None:
     import msgspec
 
     from drexnode.keystore import write_plain_key
-    from drexnode.rpc.access_file import TokenKey, check_id, write_access
+    from drexnode.rpc.access_file import TokenKey, check_id, edit_access
     from primitives.keys import SigningKey
 
-    path, access = _open(home)
-    check_id(key_id, access.token_keys)
+    path, _ = _open(home)
     seed, private = secrets.token_bytes(32), _key_path(home, key_id)
-    write_plain_key(private, seed)
     public = SigningKey(seed).public_key.hex()
-    keys = {**access.token_keys, key_id: TokenKey(public)}
-    write_access(path, msgspec.structs.replace(access, token_keys=keys))
+
+    def add(access: Access) -> Access:
+        check_id(key_id, access.token_keys)
+        write_plain_key(private, seed)
+        keys = {**access.token_keys, key_id: TokenKey(public)}
+        return msgspec.structs.replace(access, token_keys=keys)
+
+    edit_access(path, add)
     facts: dict[str, object] = {
         "key_id": key_id,
         "public_key": public,
@@ -165,14 +169,17 @@ def revoke_token_key(key_id: str, home: Path, as_json: bool) -> None:
     """End all tokens that a key signed, within a second, for good."""
     import msgspec
 
-    from drexnode.rpc.access_file import write_access
+    from drexnode.rpc.access_file import edit_access
 
-    path, access = _open(home)
-    if key_id not in access.token_keys:
-        raise _unknown(key_id, home)
-    ended = msgspec.structs.replace(access.token_keys[key_id], revoked=True)
-    keys = {**access.token_keys, key_id: ended}
-    write_access(path, msgspec.structs.replace(access, token_keys=keys))
+    path, _ = _open(home)
+
+    def end(access: Access) -> Access:
+        if key_id not in access.token_keys:
+            raise _unknown(key_id, home)
+        ended = msgspec.structs.replace(access.token_keys[key_id], revoked=True)
+        return msgspec.structs.replace(access, token_keys={**access.token_keys, key_id: ended})
+
+    edit_access(path, end)
     _tell_revoked(key_id, as_json)
 
 
@@ -196,14 +203,18 @@ def create_key(
     import msgspec
 
     from drexnode.keystore import write_secret
-    from drexnode.rpc.access_file import check_id, new_api_key, write_access
+    from drexnode.rpc.access_file import check_id, edit_access, new_api_key
 
-    path, access = _open(home)
-    check_id(name, access.api_keys)
+    path, _ = _open(home)
     shown, entry = new_api_key(name, methods, rate)
-    if out is not None:
-        write_secret(out, shown.encode() + b"\n")
-    write_access(path, msgspec.structs.replace(access, api_keys={**access.api_keys, name: entry}))
+
+    def add(access: Access) -> Access:
+        check_id(name, access.api_keys)
+        if out is not None:
+            write_secret(out, shown.encode() + b"\n")
+        return msgspec.structs.replace(access, api_keys={**access.api_keys, name: entry})
+
+    edit_access(path, add)
     facts: dict[str, object] = {"name": name, "methods": list(methods), "rate_per_second": rate}
     if as_json:
         show_json({**facts, **({"key": shown} if out is None else {"file": str(out)})})
@@ -220,13 +231,17 @@ def revoke_key(name: str, home: Path, as_json: bool) -> None:
     """End an API key, within a second, for good."""
     import msgspec
 
-    from drexnode.rpc.access_file import write_access
+    from drexnode.rpc.access_file import edit_access
 
-    path, access = _open(home)
-    if name not in access.api_keys:
-        raise _unknown(name, home)
-    ended = msgspec.structs.replace(access.api_keys[name], revoked=True)
-    write_access(path, msgspec.structs.replace(access, api_keys={**access.api_keys, name: ended}))
+    path, _ = _open(home)
+
+    def end(access: Access) -> Access:
+        if name not in access.api_keys:
+            raise _unknown(name, home)
+        ended = msgspec.structs.replace(access.api_keys[name], revoked=True)
+        return msgspec.structs.replace(access, api_keys={**access.api_keys, name: ended})
+
+    edit_access(path, end)
     _tell_revoked(name, as_json)
 
 

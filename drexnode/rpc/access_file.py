@@ -2,22 +2,26 @@
 
 Of a token key it holds the public half, of an API key the SHA-256 of 32 random bytes (so much entropy needs
 no slow hash). An entry that was revoked stays, so that its id is never given again. The file is replaced
-whole and atomically, mode 0600; a running node reads it again within a second of a change.
+whole and atomically, mode 0600, by one writer at a time; a running node reads it again within a second of a
+change. One that others than its owner may write to is refused: they could grant themselves everything.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from drexnode.config import ConfigError
 from drexnode.rpc.globs import check_globs
+from storage.files import sync_directory
 
 MAX_FILE_BYTES = 1 << 20
 MAX_RATE = 1_000_000
@@ -53,11 +57,14 @@ def read_access(path: Path) -> Access:
     """What the file holds; nothing when there is no file. Raises `ConfigError` RPC_ACCESS_UNREADABLE."""
     try:
         with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         return Access()
     except OSError as error:
         raise _unreadable(path, str(error.strerror)) from None
+    if mode & 0o022:
+        raise _unreadable(path, f"others can write to it (mode {mode:04o}); run: chmod 600 {path}")
     if len(raw) > MAX_FILE_BYTES:
         raise _unreadable(path, "it is too large")
     try:
@@ -68,16 +75,40 @@ def read_access(path: Path) -> Access:
     return access
 
 
+def edit_access(path: Path, change: Callable[[Access], Access]) -> None:
+    """Read, change and write while no other command does, so that no revocation is undone by other writing.
+
+    Raises `ConfigError` RPC_ACCESS_UNREADABLE, RPC_ACCESS_TOO_LARGE, what `change` raises, and `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        write_access(path, change(read_access(path)))
+    finally:
+        os.close(descriptor)
+
+
 def write_access(path: Path, access: Access) -> None:
-    """Replace the file whole. Raises `OSError`."""
+    """Replace the file whole and durably. Raises `ConfigError` RPC_ACCESS_TOO_LARGE, `OSError`."""
+    raw = msgspec.json.format(msgspec.json.encode(access), indent=2) + b"\n"
+    if len(raw) > MAX_FILE_BYTES:
+        message = (
+            f"{path} would have {len(raw):,} bytes, {MAX_FILE_BYTES:,} at most are read; use rpc.access = NEW"
+        )
+        raise ConfigError("RPC_ACCESS_TOO_LARGE", message, path=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(access), indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
 
 
 def new_api_key(name: str, methods: Sequence[str], rate_per_second: int) -> tuple[str, ApiKey]:

@@ -35,7 +35,7 @@ from drexnode.rpc.errors import (
     too_large,
     unauthorised,
 )
-from drexnode.rpc.limits import RateLimiter
+from drexnode.rpc.limits import RateLimiter, network_of
 from drexnode.rpc.origins import OriginGuard
 from drexnode.rpc.registry import METHODS, Connection, Context
 from drexnode.rpc.rest import no_such_path, rest_routes
@@ -94,16 +94,29 @@ class RpcApp:
         return await self.dispatcher.dispatch(body, self.context(caller, connection))
 
     def admit(self, authorization: str | None, address: str, cost: int = 1) -> Caller:
-        """Who calls, its rate taken. A bad credential is charged to its address, before it is looked at.
+        """Who calls, its rate taken. Bad credentials are charged to their address; above its rate no signature
+        is checked for it. The cookie, API keys and tokens believed before count all the same: nobody's guesses
+        lock others of that address out.
 
         Raises `RpcError` RPC_RATE_LIMITED and what `Credentials.caller` raises."""
-        nobody = Caller(f"address {address}", is_known=False)
-        refused = self.rate_error(Caller(f"guesses {address}")) if authorization else None
-        if refused is not None:
-            raise refused
-        caller = self._credentials.caller(authorization, address) if authorization else nobody
-        if authorization and caller.is_known:
-            self._rate.give_back(f"guesses {address}", 1)
+        counted = network_of(address)
+        guesser = Caller(f"guesses {counted}", is_known=False)
+        charged = False
+
+        def charge() -> RpcError | None:
+            nonlocal charged
+            charged = True
+            return self.rate_error(guesser)
+
+        try:
+            caller = self._credentials.caller(authorization, counted, charge)
+        except RpcError:
+            refused = None if charged else charge()
+            if refused is not None:
+                raise refused from None
+            raise
+        if charged:
+            self._rate.give_back(guesser.name, 1)
         refused = self.rate_error(caller, cost)
         if refused is not None:
             raise refused

@@ -11,12 +11,13 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from drexnode.config import ConfigError
 from drexnode.rpc.access_file import API_KEY_PREFIX, Access, hash_secret, read_access
-from drexnode.rpc.errors import bad_credential
+from drexnode.rpc.errors import RpcError, bad_credential
 from drexnode.rpc.globs import allows
 from drexnode.rpc.tokens import LEEWAY_S, Token, audience_of, read_token
 from drexnode.telemetry import get_logger
@@ -54,8 +55,14 @@ class Credentials:
         self._looked_at = -RELOAD_S
         self._believed: OrderedDict[bytes, Token] = OrderedDict()
 
-    def caller(self, authorization: str | None, address: str) -> Caller:
-        """Who sends this header from that address. Raises `RpcError` with HTTP status 401."""
+    def caller(
+        self,
+        authorization: str | None,
+        address: str,
+        before_work: Callable[[], RpcError | None] = lambda: None,
+    ) -> Caller:
+        """Who sends this header from that address. Raises `RpcError` with HTTP status 401, and what
+        `before_work` answers before a signature is checked, which costs more than all else here."""
         nobody = Caller(f"address {address}", is_known=False)
         scheme, _, given = (authorization or "").partition(" ")
         given = given.strip()
@@ -65,7 +72,7 @@ class Credentials:
             return Caller("cookie", ("*",))
         if given.startswith(f"{API_KEY_PREFIX}_"):
             return self._of_api_key(given)
-        return self._of_token(given) if "." in given else nobody
+        return self._of_token(given, before_work) if "." in given else nobody
 
     def _of_api_key(self, given: str) -> Caller:
         parts = given.split("_")
@@ -76,12 +83,15 @@ class Credentials:
             raise bad_credential("RPC_API_KEY_REVOKED", f"the API key {parts[1]} was revoked")
         return Caller(f"key {parts[1]}", entry.methods, entry.rate_per_second)
 
-    def _of_token(self, given: str) -> Caller:
+    def _of_token(self, given: str, before_work: Callable[[], RpcError | None]) -> Caller:
         """The signature is checked once for each token; time and revocation each time."""
         keys = self._current().token_keys
         digest = hashlib.sha256(given.encode()).digest()
         token, now = self._believed.get(digest), time.time()
         if token is None or not token.begins_s - LEEWAY_S <= now < token.ends_s + LEEWAY_S:
+            refused = before_work()
+            if refused is not None:
+                raise refused
             token = read_token(given, keys, self._audience)
             self._believed[digest] = token
             if len(self._believed) > MAX_REMEMBERED:
@@ -105,10 +115,11 @@ class Credentials:
             version = (0, 0, 0)  # reading says why
         if version == self._version:
             return
-        self._version = version
         self._believed.clear()
+        told = self._failure
         try:
-            self._access, self._failure = read_access(path), None
+            self._access, self._failure, self._version = read_access(path), None, version
         except ConfigError as failure:
-            self._failure = failure
-            log.error("rpc.access_unreadable", code=failure.code, reason=failure.message)
+            self._failure, self._version = failure, None  # also what lasts a moment: look again
+            if told is None or told.message != failure.message:
+                log.error("rpc.access_unreadable", code=failure.code, reason=failure.message)

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections import OrderedDict
 
 MAX_CLIENTS = 10_000
 OWN_BURST_S = 2.0
+IPV6_NETWORK_BITS = 64
+
+
+def network_of(address: str) -> str:
+    """What is counted as one client: an address of IPv4, a network of 2^64 addresses of IPv6."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((found, IPV6_NETWORK_BITS), strict=False))
 
 
 class RateLimiter:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from drexnode.rpc.access_file import (
     ApiKey,
     TokenKey,
     check_id,
+    edit_access,
     new_api_key,
     read_access,
     write_access,
@@ -35,6 +37,7 @@ from drexnode.rpc.costs import COSTS, cost_of
 from drexnode.rpc.credentials import Credentials
 from drexnode.rpc.errors import RpcError
 from drexnode.rpc.globs import allows, check_globs
+from drexnode.rpc.limits import network_of
 from drexnode.rpc.registry import METHODS
 from drexnode.rpc.tokens import Token, audience_of, make_token
 from drexnode.rpc.websocket import CLOSE_CREDENTIAL
@@ -315,8 +318,8 @@ async def closed_with(ws: WebSocketConnection) -> tuple[int, str | None]:
             while True:
                 await ws.get_message()
     except ConnectionClosed as closed:
-        assert closed.reason is not None
-        return closed.reason.code, closed.reason.reason
+        reason = closed.reason
+    return (0, None) if reason is None else (reason.code, reason.reason)
 
 
 # trio_websocket leaves the socket of a connection that the other side closed to the collector.
@@ -365,3 +368,79 @@ async def test_a_subscription_goes_on_while_its_credential_is_good(access: Path)
         await trio.sleep(2.5)  # the credential was looked at more than once
         await chain.submit([payment(chain, 1, coin=0).raw])
         assert (await event(ws))["result"]["height"] == 1
+
+
+def test_changes_made_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    """A revocation that another command's writing undid would be noticed by nobody."""
+    path = tmp_path / "rpc-access.json"
+
+    def add(number: int) -> None:
+        def change(access: Access) -> Access:
+            time.sleep(0.01)
+            keys = {**access.token_keys, f"key-{number}": TokenKey(public(SEED))}
+            return msgspec.structs.replace(access, token_keys=keys)
+
+        edit_access(path, change)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(16)))
+    assert len(read_access(path).token_keys) == 16
+
+
+def test_a_file_that_others_may_write_grants_nothing(access: Path) -> None:
+    for mode in (0o620, 0o602, 0o666):
+        access.chmod(mode)
+        with pytest.raises(ConfigError, match=f"chmod 600 {access}"):
+            read_access(access)
+    access.chmod(0o644)
+    assert "ops" in read_access(access).token_keys
+
+
+def test_no_file_is_written_that_could_not_be_read_again(access: Path) -> None:
+    keys = {f"key-{number}": TokenKey(public(SEED)) for number in range(20_000)}
+    with pytest.raises(ConfigError, match="RPC_ACCESS_TOO_LARGE"):
+        write_access(access, Access(token_keys=keys))
+    assert list(read_access(access).token_keys) == ["ops"]
+    assert list(access.parent.iterdir()) == [access]
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(
+    access: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when all descriptors are taken: the file did not change, and its tokens must count again."""
+    monkeypatch.setattr(credentials_module, "RELOAD_S", 0.0)
+    credentials, good = Credentials(CHAIN, COOKIE, access), f"Bearer {token(CHAIN)}"
+
+    def fails(path: Path) -> Access:
+        raise ConfigError("RPC_ACCESS_UNREADABLE", "too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(credentials_module, "read_access", fails)
+        with pytest.raises(RpcError, match="RPC_ACCESS_UNREADABLE"):
+            credentials.caller(good, "a")
+    assert credentials.caller(good, "a").is_known
+
+
+async def test_bad_credentials_lock_nobody_out_at_the_same_address(access: Path) -> None:
+    """Behind one proxy, or on one machine, somebody's guesses must not keep good credentials out."""
+    chain = MemoryChain()
+    shown, entry = new_api_key("bank-a", ["drex_*"], 0)
+    keys = {"ops": TokenKey(public(SEED))}
+    write_access(access, Access(token_keys=keys, api_keys={"bank-a": entry}))
+    one = b'{"jsonrpc":"2.0","id":1,"method":"drex_chainId"}'
+    async with serving(chain, access_path=access, rate_per_second=1, rate_burst=3) as url:
+        believed = bearer(token(chain.chain_id))
+        assert (await post(url, one, believed)).status_code == 200
+        answers = [await post(url, one, bearer(f"drexk_ops_{number}")) for number in range(8)]
+        assert 429 in {answer.status_code for answer in answers}
+        for good in (believed, bearer(shown), bearer(COOKIE)):
+            assert (await post(url, one, good)).status_code == 200
+
+
+def test_an_address_of_ipv6_is_counted_with_its_network() -> None:
+    """Who has one address of IPv6 has 2^64 of them (RFC 4291, 2.5.4)."""
+    assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::9")
+    assert network_of("2001:db8:1:2::1") != network_of("2001:db8:1:3::1")
+    assert network_of("::ffff:10.0.0.1") == network_of("10.0.0.1") == "10.0.0.1"
+    assert network_of("10.0.0.1") != network_of("10.0.0.2")
+    assert network_of("no address") == "no address"
