@@ -27,6 +27,7 @@ from drexnode.recover_statement import (
     encode_statement,
 )
 from ledger.genesis import chain_id_of, genesis_validators
+from ledger.genesis_records import GenesisDocument
 from ledger.override import Override, OverrideRefused, check_override, decode_override, encode_override
 from ledger.proof import Proof, Question, Subject, anchor_of, check, decode_proof_file
 from ledger.state import SUPPLY
@@ -39,6 +40,7 @@ from primitives.certificate import CommitCertificate
 from primitives.codec import encode
 from primitives.errors import DecodeError, DrexError, InvalidBlock
 from primitives.hashing import tagged_hash
+from primitives.validators import ValidatorSet
 from storage.backup_format import (
     BLOCKS_FOLDER,
     MANIFEST_FILE,
@@ -85,11 +87,17 @@ def fuzz_snapshot(data: bytes) -> None:
         same(encode_manifest(manifest), data)
         if manifest.certificate is not None:
             with contextlib.suppress(InvalidBlock, OverrideRefused, DecodeError):
-                manifest.path.check_block(_DOCUMENT, always, manifest.header, manifest.certificate)
+                believe_manifest(manifest)
     for entries in (1, 2):
         with contextlib.suppress(SnapshotRefused):
             name = ChunkName(digest_of_chunk(data), entries, len(data))
             same(encode(decode_chunk(data, name)), data)
+
+
+def believe_manifest(manifest: Manifest) -> None:
+    """Raises `InvalidBlock`, `OverrideRefused` or `DecodeError` when its way does not lead to its block."""
+    assert manifest.certificate is not None
+    manifest.path.check_block(_DOCUMENT, always, manifest.header, manifest.certificate)
 
 
 def fuzz_backup(data: bytes) -> None:
@@ -117,7 +125,14 @@ def fuzz_proof_file(data: bytes) -> None:
     same(encode(proof), data)
     for document, pinned in ((_DOCUMENT, None), (None, _WORD)):
         with contextlib.suppress(DrexError):
-            check(proof, anchor_of(proof, document, pinned), always)
+            believe_proof(proof, document, pinned)
+
+
+def believe_proof(
+    proof: Proof, document: GenesisDocument | None = _DOCUMENT, pinned: bytes | None = None
+) -> None:
+    """Raises `DrexError` when it shows nothing to whoever trusts the genesis or the pinned set."""
+    check(proof, anchor_of(proof, document, pinned), always)
 
 
 def fuzz_bundle(data: bytes) -> None:
@@ -173,8 +188,13 @@ def fuzz_override(data: bytes) -> None:
 def _final(state_root: bytes = _WORD) -> tuple[BlockHeader, CommitCertificate]:
     validators = genesis_validators(_DOCUMENT)
     header = BlockHeader(1, 7, _WORD, 1007, _WORD, 0, _WORD, state_root, validators.hash, _WORD)
+    return header, _sealed(header, validators)
+
+
+def _sealed(header: BlockHeader, validators: ValidatorSet) -> CommitCertificate:
+    """A certificate with as many seals as it takes."""
     seals = tuple((place, bytes(64)) for place in range(validators.quorum))
-    return header, CommitCertificate(1, 7, 0, block_id(header), seals)
+    return CommitCertificate(1, header.height, 0, block_id(header), seals)
 
 
 def _override() -> Override:
@@ -183,16 +203,20 @@ def _override() -> Override:
 
 
 def snapshots() -> list[bytes]:
-    """A manifest with a way and parents, that of a genesis, and a chunk."""
+    """A manifest whose way leads over a hand-over and an override to its block; a genesis; a chunk."""
     first = BlockHeader(1, 0, _WORD, 1000, _WORD, 0, _WORD, _WORD, _WORD, _WORD)
-    second = BlockHeader(1, 1, block_id(first), 1007, _WORD, 0, _WORD, _WORD, _WORD, _WORD)
-    certificate = CommitCertificate(1, 1, 0, block_id(second), ((0, bytes(64)),))
-    link = hand_over(second, certificate, genesis_validators(_DOCUMENT))
-    path = TrustPath((link,), (_override(),))
+    validators = genesis_validators(_DOCUMENT)
+    following = ValidatorSet(validators.epoch + 1, validators.keys)
+    second = BlockHeader(1, 1, block_id(first), 1007, _WORD, 0, _WORD, _WORD, validators.hash, following.hash)
+    certificate = _sealed(second, validators)
+    override = make_override(_DOCUMENT, second, certificate, epoch=following.epoch + 1)
+    last = override.validators
+    third = BlockHeader(1, 2, block_id(second), 1014, _WORD, 0, _WORD, _WORD, last.hash, _WORD)
+    path = TrustPath((hand_over(second, certificate, following),), (override,))
     chunks = (ChunkName(_WORD, 2, 100),)
-    tail = (Parent(first, None),)
+    tail = (Parent(first, None), Parent(second, certificate))
     return [
-        encode_manifest(Manifest(1, _CHAIN_ID, second, certificate, tail, path, chunks, 2)),
+        encode_manifest(Manifest(1, _CHAIN_ID, third, _sealed(third, last), tail, path, chunks, 2)),
         encode_manifest(Manifest(1, _CHAIN_ID, first, None, (), TrustPath(), chunks, 2)),
         encode([(b"a", b"1"), (b"b", b"2")]),
     ]
