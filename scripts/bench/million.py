@@ -4,7 +4,8 @@
 
 Stores are filled once and stay in DIR (build/outputs) for the next run. Each size is measured by a process of
 its own, with all of the state in RAM and then with a tenth of it. A block spends 1,000 outputs and makes
-1,000. Memory is resident memory, start and write are wall time, all else processor time; medians.
+1,000. Memory is what one part alone adds to a process of its own, beside what it is counted as; start
+and write are wall time, all else processor time; medians.
 """
 
 from __future__ import annotations
@@ -24,47 +25,76 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from drexnode.node import settle_collector
 from ledger.state_tree import StateTree
 from scripts.bench.outputs import BUCKETS, HOT_SET_BYTES, TREE_BYTES, commit, entry, fill, made, spent
 from scripts.bench.storage import rss_bytes
 from storage.chain_store import ChainStore, open_chain_store
 from storage.hot_set import entry_bytes
 from storage.integrity import check_open
+from storage.layout import PAGE, STATE, UNSPENT, after
 from storage.tree_rows import TreePages
 from tests.storage.chains import CHAIN_ID
 
 SIZES = (10_000, 1_000_000)
 BLOCKS = 20
 OUTPUTS_A_BLOCK = 1_000
+MIB = 1 << 20
 LOOKUPS = 50_000
 
 Figures = dict[str, float]
 
 
-def memory(folder: Path, size: int) -> Figures:
-    """Resident memory, part by part, as each is opened. The indexes are in LevelDB's share."""
-    before = rss_bytes()
+def memory_of_the_hot_set(folder: Path, size: int) -> Figures:
+    """What warming adds to a process that has read every state entry before, and what it is counted as."""
     store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=HOT_SET_BYTES)
-    for _ in store.database.scan(b"", b"\xff"):  # fills its block cache, which would count as the next part's
-        pass
-    opened = rss_bytes()
-    tree = StateTree(BUCKETS, TreePages(store.database), keeps_unsaved=True)
+    before = _settled_bytes(store.database.scan(STATE, after(STATE)))
+    store.state.warm()
+    found, counted = rss_bytes() - before, store.state.figures().bytes
+    store.close()
+    return {"hot set, bytes an output": found / size, "  counted as": counted / size}
+
+
+def memory_of_the_tree(folder: Path, size: int) -> Figures:
+    """What the tree adds to a process that has read every page before: digests first, then bucket pages."""
+    store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=1 << 20)
+    before = _settled_bytes(store.database.scan(PAGE, after(PAGE)))
+    pages = TreePages(store.database)
+    tree = StateTree(BUCKETS, pages, cache_bytes=TREE_BYTES, keeps_unsaved=True)
     gc.collect()
     planted = rss_bytes()
-    store.state.warm()
-    warm = rss_bytes()
-    for number in random.Random(2).sample(range(size), min(size, 100_000)):
-        tree.page(b"p" + tree.bucket_of(entry(number, size)[1]).to_bytes(4, "big"))
-    pages = rss_bytes()
+    if not tree.preload(pages.bucket_pages()):
+        raise RuntimeError("the pages do not fit")
+    found = rss_bytes() - planted
     store.close()
     return {
-        "hot set, bytes an output": (warm - planted) / size,
-        "counted as, bytes an output": entry_bytes(*entry(0, size)),
-        "tree's nodes, MiB": (planted - opened) / 2**20,
-        "100,000 pages of the tree, MiB": (pages - warm) / 2**20,
-        "LevelDB and indexes, MiB": (opened - before) / 2**20,
-        "on disk, bytes an output": store.database.size_bytes() / size,
+        "tree's pages, bytes an output": found / size,
+        "  its pages counted as": tree.cached_bytes / size,
+        "tree's digests and places, MiB": (planted - before) / MIB,
     }
+
+
+def memory_of_leveldb(folder: Path, size: int) -> Figures:
+    """What LevelDB takes once every row, the indexes' too, has been read; and room on the disk."""
+    before = _settled_bytes(iter(()))
+    store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=1 << 20)
+    found = _settled_bytes(store.database.scan(b"", b"\xff")) - before
+    disk = store.database.size_bytes()
+    kinds = {name: sum(len(k) + len(v) for k, v in store.database.scan(kind, after(kind)))
+             for name, kind in (("state", STATE), ("index of owners", UNSPENT), ("tree", PAGE))}  # fmt: skip
+    store.close()
+    return {
+        "LevelDB with its 64 MiB cache, MiB": found / MIB,
+        "on disk, bytes an output": disk / size,
+    } | {f"  rows of the {name}, bytes an output": held / size for name, held in kinds.items()}
+
+
+def _settled_bytes(rows: Iterator[tuple[bytes, bytes]]) -> int:
+    """Resident memory after these rows were read: LevelDB's cache would count as the next part's."""
+    for _ in rows:
+        pass
+    gc.collect()
+    return rss_bytes()
 
 
 def start(folder: Path, size: int) -> Figures:
@@ -97,6 +127,7 @@ def a_tenth(folder: Path, size: int) -> Figures:
 def _work(folder: Path, size: int, hot_set_bytes: int, name: str, *, ground: bool) -> Figures:
     store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=hot_set_bytes)
     tree = check_open(store, CHAIN_ID, BUCKETS, tree_bytes=TREE_BYTES)
+    settle_collector()  # as a node does before it begins
     figures = {f"{name}: lookup, µs": _lookup(store, size)}
     numbers = random.Random(3).sample(range(size), min(size, BLOCKS * OUTPUTS_A_BLOCK))
     fresh, heights = itertools.count(size + 1), itertools.count(1)
@@ -160,7 +191,7 @@ def measure(folder: Path, size: int) -> Figures:
     """All figures of one size, each part in a process that has freed no memory before."""
     figures: Figures = {}
     fresh = multiprocessing.get_context("spawn")
-    for part in (memory, start, in_ram, a_tenth):
+    for part in (memory_of_the_hot_set, memory_of_the_tree, memory_of_leveldb, start, in_ram, a_tenth):
         answer, theirs = fresh.Pipe(duplex=False)
         process = fresh.Process(target=_measure, args=(part, folder, size, theirs))
         process.start()
