@@ -163,11 +163,13 @@ class Devnet:
         check_ports(node.name, node.p2p_port, node.rpc_port, wait_s=PORT_RELEASE_S)
         return start_process(node.home)
 
-    def wait_started(self, nodes: list[DevnetNode], report: Callable[[str], None]) -> None:
+    def wait_started(
+        self, nodes: list[DevnetNode], report: Callable[[str], None], timeout_s: float = START_TIMEOUT_S
+    ) -> None:
         """Wait until all answer as ready and stand at one height. Raises `DevnetError`
         DEVNET_START_FAILED.
         """
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         waiting = {node.name: node for node in nodes}
         while waiting:
             reap()

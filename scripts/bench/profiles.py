@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from drexnode.config_sections import StorageSection
 from drexnode.profiles import PROFILES
 from scripts.bench.arena import Arena, Shape, open_arena
 from scripts.bench.latency import idle
@@ -23,9 +24,11 @@ _MIB = 1 << 20
 
 
 def shape_of(profile: str, validators: int) -> Shape:
-    """A network of this profile. Worker processes are named to the arena, which sets them by itself."""
-    workers = int(PROFILES[profile].get("pool.verify_workers", 0))
-    return Shape(validators, workers=workers, variables={"DREX_NODE_PROFILE": profile})
+    """A network of this profile. What a devnet's files or the arena set by themselves is named to them."""
+    found = PROFILES[profile]
+    hot_set = found.get("storage.hot_set_bytes", StorageSection().hot_set_bytes)
+    variables = {"DREX_NODE_PROFILE": profile, "DREX_STORAGE_HOT_SET_BYTES": str(hot_set)}
+    return Shape(validators, workers=found.get("pool.verify_workers", 0), variables=variables)
 
 
 def resident_mib(arena: Arena) -> int:
