@@ -33,6 +33,7 @@ from drexnode.rpc.errors import (
     forbidden,
     rate_limited,
     too_large,
+    too_slow,
     unauthorised,
 )
 from drexnode.rpc.limits import RateLimiter, network_of
@@ -44,6 +45,8 @@ from drexnode.rpc.websocket import serve_websocket
 HTTP_NO_CONTENT = 204
 HTTP_FORBIDDEN = 403
 HTTP_UNAVAILABLE = 503
+BODY_TIMEOUT_S = 30.0
+"""A body is there by then, or refused: one byte now and then would hold a connection for ever."""
 
 
 class RpcApp:
@@ -94,9 +97,9 @@ class RpcApp:
         return await self.dispatcher.dispatch(body, self.context(caller, connection))
 
     def admit(self, authorization: str | None, address: str, cost: int = 1) -> Caller:
-        """Who calls, its rate taken. Bad credentials are charged to their address; above its rate no signature
-        is checked for it. The cookie, API keys and tokens believed before count all the same: nobody's guesses
-        lock others of that address out.
+        """Who calls, its rate taken. Bad credentials are charged to their address; above its rate no
+        signature is checked for it. The cookie, API keys and tokens believed before count all the same:
+        nobody's guesses lock others of that address out.
 
         Raises `RpcError` RPC_RATE_LIMITED and what `Credentials.caller` raises."""
         counted = network_of(address)
@@ -154,33 +157,34 @@ class RpcApp:
         answer: Callable[[bytes, Context], Awaitable[Answer]],
         refuse: Callable[[RpcError], Answer],
     ) -> Response:
-        """One request: its origin, the body's size and the client's rate are checked before `answer`."""
+        """One request: origin, the body's size and time, and the client's rate come before `answer`."""
         origin = request.headers.get("origin")
         if not self.origin_allowed(origin):
             return _write(refuse(origin_refused(origin)), None)
         client = request.client.host if request.client else ""
-        body = await self._read_body(request)
-        if body is None:
-            refused = too_large("bytes in the body", -1, self.config.max_body_bytes)
-            return _write(refuse(refused), origin)
         try:
+            body = await self._read_body(request)
             caller = self.admit(request.headers.get("authorization"), client)
         except RpcError as refused:
             return _write(refuse(refused), origin)
         return _write(await answer(body, self.context(caller)), origin)
 
-    async def _read_body(self, request: Request) -> bytes | None:
-        """The body, or None as soon as it passes its bound."""
+    async def _read_body(self, request: Request) -> bytes:
+        """The body. Raises `RpcError` as soon as it passes its bound, or has taken too long."""
         limit = self.config.max_body_bytes
+        refused = too_large("bytes in the body", -1, limit)
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            return None
+            raise refused
         parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                return None
-            parts.append(part)
+        with trio.move_on_after(BODY_TIMEOUT_S) as scope:
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise refused
+                parts.append(part)
+        if scope.cancelled_caught:
+            raise too_slow(BODY_TIMEOUT_S)
         return b"".join(parts)
 
     async def _about(self, request: Request) -> Response:
@@ -203,18 +207,24 @@ class RpcApp:
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status)
 
     async def _metrics(self, request: Request) -> Response:
-        return self.limited(request, METRICS_COST) or Response(
+        """Open to whom `drex_getMetrics` is, which answers the same."""
+        return self.page_refused(request, METRICS_COST, "drex_getMetrics") or Response(
             self.api.metrics_text(), headers={"content-type": CONTENT_TYPE}
         )
 
-    def limited(self, request: Request, cost: int) -> Response | None:
-        """The refusal of a page that costs work, to who asks for it too often or with a bad credential."""
+    def page_refused(self, request: Request, cost: int, method: str) -> Response | None:
+        """The refusal of a page that says what a method says, and costs work: to another origin's page, to
+        who asks too often, with a bad credential, or where the method is not open."""
+        origin = request.headers.get("origin")
+        if not self.origin_allowed(origin):
+            return _write(error_answer(origin_refused(origin)), None)
         client = request.client.host if request.client else ""
         try:
-            self.admit(request.headers.get("authorization"), client, cost)
+            caller = self.admit(request.headers.get("authorization"), client, cost)
         except RpcError as refused:
-            return _write(error_answer(refused), None)
-        return None
+            return _write(error_answer(refused), origin)
+        closed = self.refusal(caller, method, admin=False)
+        return None if closed is None else _write(error_answer(closed), origin)
 
     async def _websocket(self, websocket: WebSocket) -> None:
         await serve_websocket(websocket, self)

@@ -21,6 +21,7 @@ REFUSED = -32000
 HTTP_OK = 200
 HTTP_UNAUTHORISED = 401
 HTTP_FORBIDDEN = 403
+HTTP_TOO_SLOW = 408
 HTTP_TOO_LARGE = 413
 HTTP_TOO_MANY = 429
 
@@ -147,6 +148,12 @@ def too_large(what: str, found: int, limit: int) -> RpcError:
         found=found,
         limit=limit,
     )
+
+
+def too_slow(limit_s: float) -> RpcError:
+    """The body did not come in time."""
+    message = f"the body did not come within {limit_s:g} s"
+    return RpcError(REFUSED, "RPC_TOO_SLOW", message, http_status=HTTP_TOO_SLOW)
 
 
 def rate_limited(retry_after_s: int) -> RpcError:

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from drexnode.rpc.costs import DOCUMENT_COST
 from drexnode.rpc.describe import REST_ROOT, methods, open_api
 from drexnode.rpc.dispatch import Answer
 from drexnode.rpc.errors import METHOD_NOT_FOUND, RpcError, invalid_params, parse_error
@@ -42,11 +43,15 @@ def rest_routes(app: RpcApp) -> list[Route]:
         for entry in methods()
         if entry.rest is not None
     ]
-    return [*routes, Route("/openapi.json", _document, methods=["GET"])]
+    return [*routes, Route("/openapi.json", _document(app), methods=["GET"])]
 
 
-async def _document(request: Request) -> Response:
-    return Response(_document_bytes(), media_type=JSON)
+def _document(app: RpcApp) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        refused = app.page_refused(request, DOCUMENT_COST, "rpc.discover")
+        return refused or Response(_document_bytes(), media_type=JSON)
+
+    return serve
 
 
 @cache

@@ -19,6 +19,7 @@ REST_STATUSES = {
     403: "The origin or the credential is not allowed to.",
     404: "There is no such thing, or no such path.",
     405: "The path has no such verb.",
+    408: "The body did not come in time.",
     410: "It was there and is no longer: an expired cursor, a pruned block.",
     413: "Body, range or number above its limit; Retry-After.",
     422: "The node refuses; data.code says what, TX_… from the ledger.",

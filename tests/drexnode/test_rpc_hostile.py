@@ -10,8 +10,9 @@ import pytest
 import trio
 from hypercorn.protocol.h11 import H11Protocol
 
+from drexnode.rpc import app
 from tests.drexnode.memory_chain import MemoryChain
-from tests.drexnode.serving import serving
+from tests.drexnode.serving import COOKIE, serving
 
 CALL = b'{"jsonrpc":"2.0","id":1,"method":"drex_blockNumber"}'
 
@@ -145,3 +146,29 @@ async def test_a_compressed_message_is_never_unpacked() -> None:
         assert answer.startswith(b"HTTP/1.1 101")
         assert b"permessage-deflate" not in answer
         assert await answers(url)
+
+
+async def test_a_body_that_comes_byte_by_byte_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BODY_TIMEOUT_S", 0.5)
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+    async with serving(MemoryChain()) as url:
+        answer = await send(url, head, seconds=20)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"RPC_TOO_SLOW" in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [("/metrics", "drex_getMetrics"), ("/openapi.json", "rpc.discover")]
+)
+async def test_a_page_is_as_open_as_the_method_that_says_the_same(path: str, method: str) -> None:
+    admin = {"authorization": f"Bearer {COOKIE}"}
+    async with serving(MemoryChain(), public=("drex_chainId",)) as url, httpx.AsyncClient() as client:
+        assert (await client.get(url + path)).status_code == 401
+        assert (await client.get(url + path, headers=admin)).status_code == 200
+    async with serving(MemoryChain(), public=(method,)) as url, httpx.AsyncClient() as client:
+        assert (await client.get(url + path)).status_code == 200
+        assert (await client.get(url + path, headers={"origin": "https://bad.example"})).status_code == 403
+    async with serving(MemoryChain(), rate_per_second=1, rate_burst=20) as url, httpx.AsyncClient() as client:
+        statuses = [(await client.get(url + path)).status_code for _ in range(5)]
+        assert statuses[0] == 200
+        assert 429 in statuses
