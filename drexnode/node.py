@@ -49,7 +49,7 @@ from drexnode.recovery import disk_space, open_chain
 from drexnode.relay_groups import RelayGroups
 from drexnode.retention import Retention
 from drexnode.rpc.server import open_socket, serve_rpc, write_cookie
-from drexnode.rpc.tls import tls_context
+from drexnode.rpc.tls_renewal import renewed_context
 from drexnode.serving import BlockServer
 from drexnode.signer import NodeSigner, open_local_signer, without_replaced_set
 from drexnode.signer_remote import RemoteSigner
@@ -384,7 +384,7 @@ class Node:
                 cookie=cookie,
                 listener=listener,
                 access_path=self._config.path(rpc.access),
-                tls=tls_context(self._config),
+                tls=renewed_context(self._config),
             )
         )
         return url

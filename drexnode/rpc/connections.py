@@ -79,7 +79,9 @@ class BoundedStream(trio.abc.HalfCloseableStream):
 class Connections:
     """Accepts on one listening socket for an ASGI application."""
 
-    def __init__(self, app: Any, settings: Config, limit: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, app: Any, settings: Config, limit: int, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
         self._app = wrap_app(app, settings.wsgi_max_body_size, "asgi")
         self._settings = settings
         self._limit = limit
@@ -109,7 +111,7 @@ class Connections:
         try:
             outer: Any = stream
             if self._tls is not None:
-                outer = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+                outer = trio.SSLStream(stream, self._tls(), server_side=True, https_compatible=True)
             await HttpServer(self._app, self._settings, stream.context, ConnectionState({}), outer)
         except Exception as failure:
             self._tell(failure)

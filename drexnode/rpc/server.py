@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,13 @@ async def serve_rpc(
     *,
     cookie: str | None = None,
     access_path: Path | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: Callable[[], ssl.SSLContext] | None = None,
     listener: socket.socket | None = None,
     task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; started with the URL. `cookie` is the admin credential (`write_cookie`),
-    `access_path` the file of token keys and API keys, `tls` the context of HTTPS (None: plain HTTP).
+    `access_path` the file of token keys and API keys, `tls` answers the context of the next
+    connection (None: plain HTTP).
     """
     if listener is None:
         listener = open_socket(config.host, config.port)

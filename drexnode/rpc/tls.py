@@ -15,6 +15,7 @@ from drexnode.config import ConfigError, NodeConfig
 from drexnode.keystore import KeyFailure, read_secret
 
 HTTP_1 = "http/1.1"
+CLOCKS_DIFFER = datetime.timedelta(minutes=5)
 
 
 def tls_context(config: NodeConfig) -> ssl.SSLContext | None:
@@ -67,14 +68,18 @@ def _demand_clients(context: ssl.SSLContext, authorities: Path) -> None:
 
 
 def _expiry(path: Path, key: str) -> datetime.datetime:
-    """When a certificate ends. Raises `ConfigError` RPC_TLS_CERTIFICATE, also when that time is over."""
+    """When a certificate ends. Raises `ConfigError` RPC_TLS_CERTIFICATE, also outside of its time."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         message = f"{key}: {path} holds no PEM certificate: {error}"
         raise ConfigError("RPC_TLS_CERTIFICATE", message, key=key) from None
-    ends = certificate.not_valid_after_utc
-    if ends <= datetime.datetime.now(datetime.UTC):
+    now, ends = datetime.datetime.now(datetime.UTC), certificate.not_valid_after_utc
+    begins = certificate.not_valid_before_utc
+    if begins > now + CLOCKS_DIFFER:
+        message = f"{key}: {path} begins at {begins.isoformat()}: check the clock, or use another until then"
+        raise ConfigError("RPC_TLS_CERTIFICATE", message, key=key)
+    if ends <= now:
         message = f"{key}: {path} ended at {ends.isoformat()}: renew it, then start again"
         raise ConfigError("RPC_TLS_CERTIFICATE", message, key=key)
     return ends

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,10 +22,11 @@ async def serving(
     chain: MemoryChain,
     *,
     access_path: Path | None = None,
-    tls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
     **settings: object,
 ) -> AsyncIterator[str]:
     """Yield the URL. `settings` replace keys of the configuration's rpc section."""
+    current = (lambda: tls) if isinstance(tls, ssl.SSLContext) else tls
     section = dataclasses.replace(RpcSection(), **{"port": 0, **settings})  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
 
@@ -36,7 +37,7 @@ async def serving(
                 chain.metrics,
                 cookie=COOKIE,
                 access_path=access_path,
-                tls=tls,
+                tls=current,
                 task_status=task_status,
             )
 

@@ -14,7 +14,9 @@ from drexnode import client as rpc
 from drexnode.client_events import open_events
 from drexnode.client_tls import TrustError, client_context, pinned_context
 from drexnode.config import ConfigError, NodeConfig, RpcSection
+from drexnode.rpc import tls_renewal
 from drexnode.rpc.tls import check_tls, tls_context
+from drexnode.rpc.tls_renewal import renewed_context
 from tests.drexnode.memory_chain import MemoryChain
 from tests.drexnode.serving import serving
 from tests.drexnode.test_rpc import payment
@@ -184,3 +186,61 @@ def test_a_clients_files_are_told_by_their_path(files: Files) -> None:
             pinned_context(bad)
     with pytest.raises(TrustError, match=r"ca\.pem"):
         client_context(files.ca, files.ca)
+
+
+async def test_renewed_files_count_for_the_next_connection(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_renewal, "LOOK_EVERY_S", 0.0)
+    old = pinned_context(files.home / "node.pem")
+    async with serving(MemoryChain(), tls=renewed_context(files.config())) as url:
+        kept = rpc.Client(url, tls=old, timeout_s=10)
+        assert await trio.to_thread.run_sync(kept.run, rpc.block_number()) == 0
+        files.issue(files.authority, "node", "127.0.0.1")
+        await is_refused(url, old)
+        assert await height(url, pinned_context(files.home / "node.pem")) == 0
+        assert await trio.to_thread.run_sync(kept.run, rpc.block_number()) == 0  # goes on
+        kept.close()
+
+
+@pytest.mark.parametrize("how", ["another key", "open key", "garbage", "gone", "ended"])
+async def test_files_that_can_not_be_used_never_replace_good_ones(
+    files: Files, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(tls_renewal, "LOOK_EVERY_S", 0.0)
+    trust = pinned_context(files.home / "node.pem")
+    certificate, key = files.home / "node.pem", files.home / "node.key"
+    good = (certificate.read_bytes(), key.read_bytes())
+    async with serving(MemoryChain(), tls=renewed_context(files.config())) as url:
+        match how:
+            case "another key":
+                files.issue(files.authority, "twin", "127.0.0.1")
+                (files.home / "twin.key").replace(key)
+            case "open key":
+                key.chmod(0o644)
+                key.touch()
+            case "garbage":
+                certificate.write_bytes(b"-----BEGIN CERTIFICATE-----")
+            case "gone":
+                certificate.unlink()
+            case "ended":
+                past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+                leaf = files.authority.issue_cert("127.0.0.1", not_after=past)
+                leaf.cert_chain_pems[0].write_to_path(str(certificate))
+        assert await height(url, trust) == 0
+        certificate.write_bytes(good[0])
+        key.write_bytes(good[1])
+        key.chmod(0o600)
+        assert await height(url, trust) == 0
+
+
+def test_without_tls_nothing_is_renewed(tmp_path: Path) -> None:
+    assert renewed_context(NodeConfig(tmp_path)) is None
+
+
+def test_a_certificate_whose_time_has_not_come_is_refused(files: Files) -> None:
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    leaf = files.authority.issue_cert("127.0.0.1", not_before=soon)
+    leaf.cert_chain_pems[0].write_to_path(str(files.home / "node.pem"))
+    with pytest.raises(ConfigError, match="begins at"):
+        check_tls(files.config())
