@@ -14,13 +14,16 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from drexnode import client as rpc
+from drexnode.client_tls import TrustError
+from drexnode.config import ConfigError, load_config
 from drexnode.home import create_home, write_genesis
 from drexnode.network_plan import RPC_PORT_OFFSET, NetworkPlan, plan_network
+from drexnode.own_node import own_client
 from drexnode.processes import (
     NodeProcess,
     find_process,
@@ -267,15 +270,16 @@ def _bind_error(port: int) -> OSError | None:
 
 
 def node_state(node: DevnetNode) -> NodeState:
-    """Ask one node; whoever does not answer within a second is shown without height."""
+    """Ask one node as its own user; whoever does not answer within a second is shown without height."""
     process = node.process
     if process is None:
         return NodeState(node, None, None, None, False)
     try:
-        with rpc.Client(node.rpc_url, timeout_s=1.0) as client:
+        with own_client(load_config(node.home), timeout_s=1.0) as client:
+            node = replace(node, rpc_url=client.url)
             info = client.run(rpc.network_info())
         return NodeState(node, process.pid, info["tip"]["height"], info["peers"], bool(info["ready"]))
-    except (rpc.NodeUnreachable, rpc.RpcRefused):
+    except (rpc.NodeUnreachable, rpc.RpcRefused, ConfigError, TrustError):
         return NodeState(node, process.pid, None, None, False)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ import click
 from drexnode import client as rpc
 from drexnode.cli.options import NODE_KEY, STOPPED_KEY
 from drexnode.cli.output import CliError
-from drexnode.client_tls import client_context, pinned_context
+from drexnode.client_tls import client_context
+from drexnode.own_node import own_client
 
 if TYPE_CHECKING:
     from drexnode.config import NodeConfig
@@ -70,15 +70,7 @@ def _client_of_home(home: Path) -> rpc.Client:
 
 def client_of_home(config: NodeConfig) -> rpc.Client:
     """A client of a home's own node, with its admin credential where this user may read it."""
-    host = "127.0.0.1" if config.rpc.host in ("0.0.0.0", "::") else config.rpc.host
-    token = given_token()
-    if token is None:
-        with suppress(OSError):
-            token = config.cookie_path.read_text("ascii")
-    if not config.rpc.tls_certificate:
-        return rpc.Client(f"http://{host}:{config.rpc.port}", token=token)
-    tls = _given_trust() or pinned_context(config.path(config.rpc.tls_certificate), _given().get("cert"))
-    return rpc.Client(f"https://{host}:{config.rpc.port}", token=token, tls=tls)
+    return own_client(config, token=given_token(), tls=_given_trust(), cert_file=_given().get("cert"))
 
 
 def given_token() -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drexnode.config import NodeConfig
-from drexnode.render.files import Rendered, listen_port, quoted
+from drexnode.render.files import Rendered, listen_port, live_probe, quoted
 from drexnode.version import VERSION
 
 PYTHON_IMAGE = "python:3.11.11-slim-bookworm"
@@ -56,7 +56,7 @@ CMD ["start"]
 
 def _compose(config: NodeConfig, source: Path, folder: Path) -> str:
     name, rpc, p2p = config.node.name, config.rpc.port, listen_port(config)
-    probe = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{rpc}/livez', timeout=3)"
+    probe = live_probe(config)
     return f"""\
 # Made by: drexnode render compose --home {config.home}
 # The home must belong to uid {UID}: chown -R {UID}:{UID} {config.home}

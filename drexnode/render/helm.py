@@ -7,8 +7,10 @@ for. The templates use plain values alone (`{{ .Values.x }}`, the release's name
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from drexnode.config import NodeConfig
-from drexnode.render.files import Rendered, indented, listen_port, quoted
+from drexnode.render.files import Rendered, indented, listen_port, live_probe, quoted
 from drexnode.version import VERSION
 from primitives.errors import DrexError
 
@@ -36,7 +38,7 @@ def helm_chart(config: NodeConfig, *, image: str, genesis: str) -> Rendered:
         "Chart.yaml": _chart(config),
         "values.yaml": _values(config, image),
         **{f"templates/{name}.yaml": text for name, text in templates.items()},
-        "templates/NOTES.txt": _NOTES,
+        "templates/NOTES.txt": _NOTES.replace("http:", "https:") if config.rpc.tls_certificate else _NOTES,
     }
 
 
@@ -57,7 +59,7 @@ def _values(config: NodeConfig, image: str) -> str:
 # One release is one node. Pin the image by digest: registry/drexnode@sha256:…
 image: {quoted(image)}
 # A Secret with peer.key{" and validator.key" if config.node.role == "validator" else ""}, made by:
-#   kubectl create secret generic NAME --from-file=keys/
+#   kubectl create secret generic NAME --from-file=keys/{_more_secrets(config)}
 keysSecret: {quoted(f"drexnode-{config.node.name.lower()}-keys")}
 role: {config.node.role}
 storage:
@@ -71,6 +73,12 @@ ports:
   p2p: {listen_port(config)}
   rpc: {config.rpc.port}
 """
+
+
+def _more_secrets(config: NodeConfig) -> str:
+    rpc = config.rpc
+    paths = [path for path in (rpc.tls_certificate, rpc.tls_key, rpc.tls_client_ca) if path]
+    return "".join(f" --from-file={path}" for path in paths)
 
 
 _LABELS = """\
@@ -198,7 +206,7 @@ kind: StatefulSet
                     app.kubernetes.io/component: {{{{ .Values.role }}}}
       initContainers:
 {indented(_first_container(), 8)}      containers:
-{indented(_container(), 8)}      volumes:
+{indented(_container(config), 8)}      volumes:
         - {{name: config, configMap: {{name: {{{{ .Release.Name }}}}}}}}
         - {{name: sealed-keys, secret: {{secretName: {{{{ .Values.keysSecret }}}}, defaultMode: 0440}}}}
         - {{name: keys, emptyDir: {{medium: Memory, sizeLimit: 1Mi}}}}
@@ -240,9 +248,9 @@ def _first_container() -> str:
 """
 
 
-def _container() -> str:
+def _container(config: NodeConfig) -> str:
     probes = "".join(
-        f"{name}:\n  httpGet: {{path: /{path}, port: rpc}}\n  periodSeconds: {every}\n"
+        f"{name}:\n  {_probe(config, path)}\n  periodSeconds: {every}\n"
         f"  timeoutSeconds: 5\n  failureThreshold: {failures}\n"
         for name, path, every, failures in (
             ("startupProbe", "startupz", 5, 120),
@@ -259,7 +267,7 @@ def _container() -> str:
     - {{name: DREX_LOG_FORMAT, value: json}}
     - {{name: DREX_KEYS_PEER, value: /keys/peer.key}}
     - {{name: DREX_KEYS_VALIDATOR, value: /keys/validator.key}}
-  ports:
+{indented(_tls_files(config), 4)}  ports:
     - {{name: p2p, containerPort: {{{{ .Values.ports.p2p }}}}, protocol: TCP}}
     - {{name: rpc, containerPort: {{{{ .Values.ports.rpc }}}}, protocol: TCP}}
 {indented(probes, 2)}{indented(_SECURITY, 2)}  resources:
@@ -273,6 +281,25 @@ def _container() -> str:
     - {{name: signer, mountPath: {HOME}/signer}}
     - {{name: tmp, mountPath: /tmp}}
 """
+
+
+def _probe(config: NodeConfig, path: str) -> str:
+    """How Kubernetes asks: it checks no certificate, and has none where the node demands one."""
+    if config.rpc.tls_client_ca:
+        return f"exec: {{command: [python, -c, {quoted(live_probe(config))}]}}"
+    scheme = ", scheme: HTTPS" if config.rpc.tls_certificate else ""
+    return f"httpGet: {{path: /{path}, port: rpc{scheme}}}"
+
+
+def _tls_files(config: NodeConfig) -> str:
+    """TLS files come from the same Secret as the keys, by their names."""
+    rpc = config.rpc
+    given = {"CERTIFICATE": rpc.tls_certificate, "KEY": rpc.tls_key, "CLIENT_CA": rpc.tls_client_ca}
+    return "".join(
+        f"- {{name: DREX_RPC_TLS_{name}, value: {quoted(f'/keys/{Path(path).name}')}}}\n"
+        for name, path in given.items()
+        if path
+    )
 
 
 _NOTES = """\

@@ -48,7 +48,7 @@ class _Renewed:
         return self._context
 
     def _read(self) -> None:
-        """Certificate and key are two files: between their changes they don't fit; each change is looked at."""
+        """Certificate and key are two files that don't fit between their changes; each is looked at."""
         try:
             context = tls_context(self._config)
         except ConfigError as failure:

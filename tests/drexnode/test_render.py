@@ -157,6 +157,44 @@ def test_the_health_check_is_python_that_compiles(home: Path) -> None:
     compile(service["healthcheck"]["test"][3], "health check", "exec")
 
 
+# --- TLS
+
+
+def set_tls(home: Path, *, clients: bool) -> None:
+    set_key(home, "rpc", 'tls_certificate = "tls/node.pem"')
+    set_key(home, "rpc", 'tls_key = "tls/node.key"')
+    if clients:
+        set_key(home, "rpc", 'tls_client_ca = "tls/clients.pem"')
+
+
+@pytest.mark.parametrize("clients", [False, True])
+def test_with_tls_the_probes_speak_it_and_the_files_come_from_the_secret(
+    tmp_path: Path, clients: bool
+) -> None:
+    home = make_home(tmp_path)
+    set_tls(home, clients=clients)
+    probe = yaml.safe_load((render("compose", home) / "compose.yaml").read_text())["services"]["node"][
+        "healthcheck"
+    ]["test"][3]
+    compile(probe, "health check", "exec")
+    assert "ssl" in probe
+    chart = render("helm", home)
+    for item in objects(chart):
+        kubernetes_validate.validate(item, KUBERNETES_VERSION, strict=True)
+        if item["kind"] == "StatefulSet":
+            [node] = item["spec"]["template"]["spec"]["containers"]
+    for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if clients:
+            assert node[name]["exec"]["command"] == ["python", "-c", probe]
+        else:
+            assert node[name]["httpGet"]["scheme"] == "HTTPS"
+    variables = {item["name"]: item["value"] for item in node["env"]}
+    assert variables["DREX_RPC_TLS_CERTIFICATE"] == "/keys/node.pem"
+    assert variables["DREX_RPC_TLS_KEY"] == "/keys/node.key"
+    assert variables.get("DREX_RPC_TLS_CLIENT_CA") == ("/keys/clients.pem" if clients else None)
+    assert "--from-file=tls/node.key" in (chart / "values.yaml").read_text()
+
+
 # --- helm
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +17,13 @@ from drexnode import client as rpc
 from drexnode.client_events import open_events
 from drexnode.client_tls import TrustError, client_context, pinned_context
 from drexnode.config import ConfigError, NodeConfig, RpcSection
+from drexnode.own_node import own_client
+from drexnode.render.files import live_probe
 from drexnode.rpc import tls_renewal
 from drexnode.rpc.tls import check_tls, tls_context
 from drexnode.rpc.tls_renewal import renewed_context
 from tests.drexnode.memory_chain import MemoryChain
-from tests.drexnode.serving import serving
+from tests.drexnode.serving import COOKIE, serving
 from tests.drexnode.test_rpc import payment
 
 
@@ -244,3 +249,30 @@ def test_a_certificate_whose_time_has_not_come_is_refused(files: Files) -> None:
     leaf.cert_chain_pems[0].write_to_path(str(files.home / "node.pem"))
     with pytest.raises(ConfigError, match="begins at"):
         check_tls(files.config())
+
+
+@pytest.mark.parametrize("settings", [{}, {"tls_client_ca": "ca.pem"}])
+async def test_the_health_probe_sees_a_node_that_speaks_tls_and_one_that_is_gone(
+    files: Files, settings: dict[str, str]
+) -> None:
+    config = files.config(**settings)
+
+    async def probe(url: str) -> int:
+        rpc_section = dataclasses.replace(config.rpc, port=int(url.rpartition(":")[2]))
+        text = live_probe(dataclasses.replace(config, rpc=rpc_section))
+        ran = await trio.run_process([sys.executable, "-c", text], check=False, stderr=subprocess.DEVNULL)
+        return ran.returncode
+
+    async with serving(MemoryChain(), tls=files.context(**settings)) as url:
+        assert await probe(url) == 0
+    assert await probe(url) != 0
+
+
+async def test_a_nodes_own_user_needs_nothing_but_the_home(files: Files) -> None:
+    config = files.config(cookie="cookie")
+    (files.home / "cookie").write_text(COOKIE)
+    async with serving(MemoryChain(), tls=files.context()) as url:
+        own = dataclasses.replace(config.rpc, port=int(url.rpartition(":")[2]), host="0.0.0.0")
+        client = own_client(dataclasses.replace(config, rpc=own))
+        assert await trio.to_thread.run_sync(client.run, rpc.peers()) == []
+        client.close()
