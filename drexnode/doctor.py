@@ -24,7 +24,7 @@ from drexnode import client as rpc
 from drexnode.config import NodeConfig
 from drexnode.home import check_home
 from drexnode.keystore import is_encrypted
-from drexnode.ram import available_bytes, configured_bytes
+from drexnode.ram import available_bytes, configured_bytes, largest_part
 from p2p.addresses import Address, parse_address
 from primitives.errors import DrexError
 from primitives.limits import DISK_LOW_BYTES
@@ -192,7 +192,7 @@ def _check_limits(config: NodeConfig) -> Iterator[Finding]:
     memory, held = available_bytes(), configured_bytes(config)
     text = f"{memory >> 20:,} MiB; hot set, tree, cache and pool may take {held >> 20:,} MiB"
     if held * 2 > memory:
-        yield Finding("memory", "warning", text, "lower storage.hot_set_bytes")
+        yield Finding("memory", "warning", text, f"lower {largest_part(config)}")
     else:
         yield Finding("memory", "ok", text)
 

@@ -24,11 +24,23 @@ _MIB = 1 << 20
 
 def configured_bytes(config: NodeConfig) -> int:
     """RAM that the configuration lets hot set, tree pages, block cache and pool take."""
-    return config.storage.hot_set_bytes + _beside_hot_set(config)
+    return sum(_parts(config).values())
 
 
-def _beside_hot_set(config: NodeConfig) -> int:
-    return config.storage.tree_bytes + config.storage.cache_bytes + config.pool.max_bytes
+def largest_part(config: NodeConfig) -> str:
+    """The key that asks for most of them."""
+    parts = _parts(config)
+    return max(parts, key=parts.__getitem__)
+
+
+def _parts(config: NodeConfig) -> dict[str, int]:
+    storage = config.storage
+    return {
+        "storage.hot_set_bytes": storage.hot_set_bytes,
+        "storage.tree_bytes": storage.tree_bytes,
+        "storage.cache_bytes": storage.cache_bytes,
+        "pool.max_bytes": config.pool.max_bytes,
+    }
 
 
 def available_bytes(cgroup: Path = _CGROUP) -> int:
@@ -68,10 +80,11 @@ def check_ram(config: NodeConfig, available: int | None = None) -> None:
     wanted = configured_bytes(config)
     if wanted <= there:
         return
-    room = max(0, there - PROGRAM_BYTES - _beside_hot_set(config))
+    largest = largest_part(config)
+    room = max(0, there - PROGRAM_BYTES - wanted + _parts(config)[largest])
     message = (
-        f"hot set, tree, cache and pool may take {wanted // _MIB:,} MiB, this machine (or its control group) has"
-        f" {there // _MIB:,} MiB"
+        f"hot set, tree, cache and pool may take {wanted // _MIB:,} MiB, this machine (or its control group)"
+        f" has {there // _MIB:,} MiB"
     )
     raise ConfigError(
         "CONFIG_TOO_MUCH_RAM",
@@ -81,7 +94,7 @@ def check_ram(config: NodeConfig, available: int | None = None) -> None:
         cache_bytes=config.storage.cache_bytes,
         pool_bytes=config.pool.max_bytes,
         available_bytes=there,
-        next=f"lower storage.hot_set_bytes, to {room} or less",
+        next=f"lower {largest}, to {room} or less",
     )
 
 

@@ -61,6 +61,16 @@ def test_more_ram_than_there_is_is_refused_with_the_figure(
     assert refused("config", "check", "--home", home) == (3, "CONFIG_TOO_MUCH_RAM")
 
 
+@pytest.mark.parametrize("key", ["storage.hot_set_bytes", "storage.tree_bytes", "pool.max_bytes"])
+def test_who_asks_for_too_much_learns_which_key_to_lower_and_how_far(home: Path, key: str) -> None:
+    config = load_config(home, {key: str(8 << 30)}, {})
+    with pytest.raises(ConfigError) as caught:
+        check_ram(config, 4 << 30)
+    name, room = str(caught.value.data["next"]).removeprefix("lower ").removesuffix(" or less").split(", to ")
+    assert name == key
+    check_ram(load_config(home, {key: room}, {}), 4 << 30)
+
+
 def test_a_control_groups_limit_counts_and_so_do_those_above_it(tmp_path: Path) -> None:
     own = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text("ascii").splitlines()]
     for _, controllers, path in own:
