@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 ROOMS  := primitives ledger consensus storage p2p drexnode genesis scripts tests
 
 .DEFAULT_GOAL := help
-.PHONY: help promtool setup run test test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million bench-engines faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
+.PHONY: help promtool setup run test test-long test-fast ledger-mutants replay-million fuzz sim sim-search sim-mutants sim-nodes sim-nodes-search coverage bench bench-full bench-plots bench-storage-million bench-engines faults partition netns-run interop attacks soak crash durability catch-up vectors docs pictures check format lock clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ run: setup  ## Start a local network of six nodes, move money, keep running unti
 
 test: setup  ## Pass every test of the normal suite
 	@$(BIN)/pytest -q
+
+test-long: setup  ## The tests that take minutes too: every attack, every measurement at a tiny size
+	@DREX_LONG_TESTS=1 $(BIN)/pytest -q tests/attacks tests/bench
 
 test-fast: setup  ## The same without the tests that start node processes
 	@$(BIN)/pytest -q -m "not network and not slow"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.attacks.run import MAX_GROWTH_BYTES, attack, invited_seed
 from tests.attacks.villains import ATTACKS
+from tests.long import LONG
 from tests.network.net import Network, network
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -16,9 +16,6 @@ SECONDS = 1.0
 UNTIL_BANNED_S = 5.0
 BRIEF = ("garbage", "replay", "fake_heads", "lying_ranges", "unknown_ids")
 """Those that once hurt, or once hit nothing: on a busy machine all fourteen take over two minutes."""
-long = pytest.mark.skipif(
-    "DREX_LONG_TESTS" not in os.environ, reason="minutes long: DREX_LONG_TESTS=1, or make attacks"
-)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def seed(net: Network) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in BRIEF else long) for name in ATTACKS]
+    "name", [pytest.param(name, marks=() if name in BRIEF else LONG) for name in ATTACKS]
 )
 def test_an_attack_costs_bounded_memory_and_the_network_goes_on(net: Network, seed: bytes, name: str) -> None:
     outcome = attack(net, name, seed, SECONDS)
@@ -43,7 +40,7 @@ def test_an_attack_costs_bounded_memory_and_the_network_goes_on(net: Network, se
     net.await_agreement(net.transfer()["height"])
 
 
-@long
+@LONG
 @pytest.mark.parametrize(
     "name",
     ["lying_ranges", "fake_heads", "violate_windows", "oversize_frames", "invalid_transactions"],

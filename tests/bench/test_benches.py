@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.long import LONG
+
 TIMEOUT_S = 300
 HELPED = ("network", "latency", "one", "down", "big_state", "observe", "model", "plots")
 
@@ -43,7 +45,10 @@ def test_help_shows_an_example(name: str) -> None:
 
 @pytest.mark.network
 @pytest.mark.slow
-@pytest.mark.parametrize(("load", "signatures"), [("transfers", 1), ("one-holder", 1), ("interbank", 2)])
+@pytest.mark.parametrize(
+    ("load", "signatures"),
+    [("transfers", 1), pytest.param("one-holder", 1, marks=LONG), pytest.param("interbank", 2, marks=LONG)],
+)
 def test_a_window_counts_what_each_validator_verified_and_made_final(load: str, signatures: int) -> None:
     results = bench(
         "network",
@@ -66,6 +71,7 @@ def test_a_window_counts_what_each_validator_verified_and_made_final(load: str, 
     assert set(window["noise"]) == {"cores_used_by_others", "steal_share"}
 
 
+@LONG
 @pytest.mark.network
 @pytest.mark.slow
 def test_latency_is_that_of_the_last_validator_by_rpc_and_by_p2p() -> None:
@@ -75,6 +81,7 @@ def test_latency_is_that_of_the_last_validator_by_rpc_and_by_p2p() -> None:
     assert results["runs"]["idle"][0]["by_p2p_final_on_all"]["count"] == 4
 
 
+@LONG
 @pytest.mark.network
 @pytest.mark.slow
 def test_one_validator_is_measured_on_one_core_and_on_two() -> None:
@@ -82,6 +89,7 @@ def test_one_validator_is_measured_on_one_core_and_on_two() -> None:
     assert set(results["ratio_to_the_first"]) == {"one core", "two cores and a worker"}
 
 
+@LONG
 @pytest.mark.network
 @pytest.mark.slow
 def test_three_of_four_validators_are_measured_against_four() -> None:
@@ -93,6 +101,7 @@ def test_three_of_four_validators_are_measured_against_four() -> None:
     assert results["idle_p50_ratio"]["median"] > 0
 
 
+@LONG
 @pytest.mark.network
 @pytest.mark.slow
 def test_a_large_state_is_grown_served_and_told_apart_by_part() -> None:
@@ -105,6 +114,7 @@ def test_a_large_state_is_grown_served_and_told_apart_by_part() -> None:
     assert found["after_the_load"]["rss_mib"] > 0
 
 
+@LONG
 @pytest.mark.network
 @pytest.mark.slow
 def test_an_observer_catches_up_on_one_core_and_on_two(tmp_path: Path) -> None:
