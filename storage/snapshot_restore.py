@@ -48,6 +48,7 @@ from storage.layout import (
 from storage.leveldb import Batch, Database, open_database
 from storage.schema import schema_rows
 from storage.snapshot_format import Entry, Manifest, SnapshotRefused
+from storage.tree_rows import TreePages
 
 Progress = Callable[[str, int, int], None]
 
@@ -125,7 +126,7 @@ def _fill(
 ) -> None:
     database = open_database(folder, create=True)
     try:
-        tree = StateTree(document.parameters.bucket_count, _Pages(database))
+        tree = StateTree(document.parameters.bucket_count, TreePages(database))
         sums: dict[bytes, int] = {}
         done = 0
         for entries in _batches(chunks):
@@ -216,14 +217,3 @@ def _batches(chunks: Iterator[list[Entry]]) -> Iterator[list[Entry]]:
             waiting = []
     if waiting:
         yield waiting
-
-
-class _Pages:
-    """The tree's pages in the database that is being made."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def load(self, page_key: bytes) -> bytes | None:
-        """The page as the last batch left it."""
-        return self._database.get(PAGE + page_key)
