@@ -50,9 +50,16 @@ class Resumable(Generic[T]):
 
     async def finish(self) -> T:
         """Drive it to its end, a breath at a time, and return the value."""
+        await self.drive_while(lambda: True)
+        return self._value[0]
+
+    async def drive_while(self, still_wanted: Callable[[], bool]) -> T | None:
+        """`finish`; None as soon as `still_wanted()` is False, which is asked whenever others had a turn."""
         while not self._value:
             if self._error is not None:
                 raise self._error
+            if not still_wanted():
+                return None
             self._drive(monotonic() + BREATH_SECONDS)
             await trio.lowlevel.checkpoint()
         return self._value[0]

@@ -12,10 +12,11 @@ from drexnode.executor import Executor
 from drexnode.metrics import Metrics
 from drexnode.recovery import begin_chain
 from ledger.block import Block, FinalizedBlock
+from ledger.execute import ExecutedBlock, ExecutionContext, execute_block
 from ledger.genesis import chain_id_of
 from ledger.slices import Slices
-from ledger.state import StateDelta
-from ledger.state_tree import TreePatch
+from ledger.state import StateDelta, StateReader
+from ledger.state_tree import StateTree, TreePatch
 from primitives.errors import InvalidBlock, InvariantViolation
 from primitives.keys import verify
 from storage import tree_rows
@@ -130,6 +131,47 @@ async def test_an_execution_that_is_given_up_leaves_room_for_the_next(tmp_path: 
             nursery.cancel_scope.cancel()
         assert executor.find(block.block_id) is None
         assert (await executor.execute(block)).state_root == block.header.state_root
+
+
+async def test_a_decision_goes_on_with_the_execution_of_a_check_that_it_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[Block]()
+
+    def counted(
+        state: StateReader, tree: StateTree, context: ExecutionContext, block: Block
+    ) -> Slices[ExecutedBlock]:
+        begun.append(block)
+        return execute_block(state, tree, context, block)
+
+    monkeypatch.setattr("drexnode.executor.execute_block", counted)
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        executor, chain = Executor(finalizer, Metrics()), Chain(finalizer, DOCUMENT)
+        block = chain.build(chain.transfers(200))[0].block
+        await _begin(executor, block)
+        assert (await executor.execute(Block(block.header, block.transactions))).block == block
+        assert len(begun) == 1
+
+
+async def test_a_header_with_another_list_is_executed_anew(tmp_path: Path) -> None:
+    with open_finalizer(tmp_path, DOCUMENT) as finalizer:
+        executor, chain = Executor(finalizer, Metrics()), Chain(finalizer, DOCUMENT)
+        block = chain.build(chain.transfers(200))[0].block
+        reordered = Block(block.header, block.transactions[::-1])
+        executor._execution_of(reordered)._drive(until=0)  # a check that was cancelled after one slice
+        assert (await executor.execute(block)).state_root == block.header.state_root
+        with pytest.raises(InvalidBlock, match="BLOCK_TX_ROOT"):
+            await Executor(finalizer, Metrics()).execute(reordered)
+
+
+async def _begin(executor: Executor, block: Block) -> None:
+    """Execute a part of a block, then cancel it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(executor.execute, block)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert executor.find(block.block_id) is None
 
 
 async def test_an_execution_is_superseded_by_the_decision_of_its_height(tmp_path: Path) -> None:
