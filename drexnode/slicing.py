@@ -61,7 +61,8 @@ class Resumable(Generic[T]):
             if not still_wanted():
                 return None
             self._drive(monotonic() + BREATH_SECONDS)
-            await trio.lowlevel.checkpoint()
+            if not self._value:  # what is done is still wanted: nobody had a turn since that was asked
+                await trio.lowlevel.checkpoint()
         return self._value[0]
 
     def _drive(self, until: float) -> None:
