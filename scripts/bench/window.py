@@ -40,6 +40,7 @@ class Feed:
         self._arena, self._waiting = arena, waiting
         self._changed = threading.Condition()
         self._ended = False
+        self._watched = rpc.Client(arena.urls[0], timeout_s=60)  # asked many times a second: kept open
         self._first = self._height = max(_height(url) for url in arena.urls)
         self._verified = {url: verified(url) for url in arena.urls}
         self.sent = self.final = self.retried = 0
@@ -59,7 +60,7 @@ class Feed:
                 said = begin
                 while time.monotonic() < begin + seconds and not any(f.done() for f in feeders):
                     time.sleep(POLL_S)
-                    self._follow(urls[0])
+                    self._follow()
                     if time.monotonic() > said + SAY_EVERY_S:
                         said = time.monotonic()
                         say(f"{said - begin:.0f} of {seconds:.0f} s, {self.final:,} final")
@@ -72,8 +73,9 @@ class Feed:
                 feeder.result()
         if self.dry and not self._may_run_dry:
             raise DrexError("BENCH_DRY", "the signed payments ran out before the window's end: sign more")
-        counted = self._count(urls[0], self._first, height)
-        self._drain(urls[0])
+        counted = self._count(self._first, height)
+        self._drain()
+        self._watched.close()
         return counted, taken_s, checked
 
     def _feed(self, url: str) -> None:
@@ -107,22 +109,21 @@ class Feed:
         code, message = refused[0][1].code, refused[0][1].message
         raise DrexError("BENCH_REFUSED", f"{len(raws)} payments are refused: {code} {message}")
 
-    def _follow(self, url: str) -> None:
-        height = _height(url)
+    def _follow(self) -> None:
+        height = self._watched.run(rpc.block_number())
         if height == self._height:
             return
-        final = self._count(url, self._height, height)
+        final = self._count(self._height, height)
         with self._changed:
             self._height, self.final = height, self.final + final
             self._changed.notify_all()
 
-    def _count(self, url: str, after: int, height: int) -> int:
+    def _count(self, after: int, height: int) -> int:
         """Payments in the blocks above `after` up to `height`."""
         total = 0
-        with rpc.Client(url, timeout_s=60) as client:
-            for first in range(after + 1, height + 1, HEADERS):
-                last = min(height, first + HEADERS - 1)
-                total += sum(int(header["tx_count"]) for header in client.run(rpc.headers(first, last)))
+        for first in range(after + 1, height + 1, HEADERS):
+            headers = self._watched.run(rpc.headers(first, min(height, first + HEADERS - 1)))
+            total += sum(int(header["tx_count"]) for header in headers)
         return total
 
     def _end(self) -> None:
@@ -130,10 +131,10 @@ class Feed:
             self._ended = True
             self._changed.notify_all()
 
-    def _drain(self, url: str) -> None:
+    def _drain(self) -> None:
         deadline = time.monotonic() + DRAIN_S
         while self.final < self.sent:
-            self._follow(url)
+            self._follow()
             if time.monotonic() > deadline:
                 message = f"{self.sent - self.final} of {self.sent} payments are not final after {DRAIN_S} s"
                 raise DrexError("BENCH_NOT_FINAL", message)
