@@ -44,7 +44,8 @@ MAX_ROUND_TIMEOUT_MS = 30_000
 
 # --- storage
 DB_CACHE_BYTES = 64 * MIB  # LevelDB's block cache
-DB_WRITE_BUFFER_BYTES = 8 * MIB  # stays in the processor's cache: 0.5 µs a sorted row, 1.3 at 64 MiB
+DB_WRITE_BUFFER_BYTES = 32 * MIB  # sorted in RAM before a table is written; two of them at times
+DB_TABLE_BYTES = 8 * MIB  # of one table file
 DB_BLOOM_BITS = 10
 DB_MAX_OPEN_FILES = 512
 BODIES_PER_CHUNK = 32  # transactions in one row of block bodies: what reading one transaction has to decode

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import msgspec
@@ -16,6 +17,7 @@ from ledger.slices import finish
 from ledger.state import RULE_CATEGORIES, AssetFacts, Change, StateDelta, output_key
 from ledger.transaction import Transaction
 from primitives.errors import InvariantViolation, StorageFailure
+from storage import leveldb
 from storage.acknowledged import AcknowledgedMark
 from storage.chain_store import ChainStore, open_chain_store
 from storage.integrity import check_open
@@ -64,6 +66,38 @@ def test_what_was_committed_is_there_after_reopening(tmp_path: Path, chain: Synt
         assert stored.transactions == tuple(tx.raw for tx in expected.block.transactions)
         assert queries.certificate(expected.block.height) == expected.certificate
     again.close()
+
+
+def test_compressed_tables_of_earlier_releases_are_read_and_go_on(
+    tmp_path: Path, chain: SyntheticChain
+) -> None:
+    def open_compressed(path: Path, create: bool, cache_bytes: int) -> Any:
+        path.mkdir(parents=True, exist_ok=True)
+        engine = leveldb.plyvel  # type: ignore[attr-defined]
+        return engine.DB(str(path), create_if_missing=create, compression="snappy", bloom_filter_bits=10)
+
+    def zeros_in_tables() -> bool:  # of a signature: in the clear only where nothing is compressed
+        return any(bytes(64) in path.read_bytes() for path in (tmp_path / "chain").glob("*.ldb"))
+
+    with mock.patch.object(leveldb, "_open_engine", open_compressed):
+        store = open_store(tmp_path, create=True)
+        for block in chain.blocks(20):
+            commit(store, block)
+        store.database.compact()
+        store.close()
+    assert not zeros_in_tables()
+    again = open_store(tmp_path)
+    tree = check_open(again, CHAIN_ID, BUCKETS)
+    assert tree.root == chain.tree.root
+    assert {key: again.state.get(key) for key in chain.state} == chain.state
+    for block in chain.blocks(5):
+        commit(again, block)
+    again.database.compact()
+    again.close()
+    assert zeros_in_tables()
+    last = open_store(tmp_path)
+    assert check_open(last, CHAIN_ID, BUCKETS).root == chain.tree.root
+    last.close()
 
 
 def test_a_prepared_block_changes_nothing_until_it_is_applied(
