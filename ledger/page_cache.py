@@ -33,7 +33,8 @@ class PageCache:
         self.limit_bytes = limit_bytes
         self.first: list[bytes | None] = [None] * bucket_count
         """The first page of each bucket, by number; None when it is not in RAM. Read only."""
-        self._lower: dict[bytes, bytes] = {}
+        self.lower: dict[bytes, bytes] = {}
+        """Pages below splits by key, the oldest first. Read only."""
         self._first_bytes = self._lower_bytes = 0
         self._hand = 0  # the bucket whose first page goes next
 
@@ -46,11 +47,11 @@ class PageCache:
         """The page, or None when it is not in RAM."""
         if len(page_key) == FIRST_KEY_BYTES:
             return self.first[int.from_bytes(page_key[1:], "big")]
-        return self._lower.get(page_key)
+        return self.lower.get(page_key)
 
     def put(self, pages: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Hold these pages in place of what is held under their keys; None lets one go. `trim` later."""
-        first, lower, number = self.first, self._lower, int.from_bytes
+        first, lower, number = self.first, self.lower, int.from_bytes
         for key, page in pages:
             if len(key) == FIRST_KEY_BYTES:
                 bucket = number(key[1:], "big")
@@ -104,10 +105,10 @@ class PageCache:
     def _trim_lower(self, size: int) -> None:
         """Let the oldest lower pages go, at least so many bytes of them."""
         going: list[bytes] = []
-        for key, page in self._lower.items():
+        for key, page in self.lower.items():
             if size <= 0:
                 break
             going.append(key)
             size -= lower_bytes(page)
         for key in going:
-            self._lower_bytes -= lower_bytes(self._lower.pop(key))
+            self._lower_bytes -= lower_bytes(self.lower.pop(key))

@@ -159,7 +159,7 @@ class StateTree:
     ) -> Slices[TreePatch]:
         """`apply_in_slices` for edits that are sorted by bucket, buckets ascending: those of a patch."""
         yield from self.settle()
-        work = PageEditor(self._load)
+        work = PageEditor(self._cache.lower, self._load)
         base_root = self._root
         buckets, digests, done = self._levels[0], dict[int, bytes](), 0
         first_pages = self._cache.first
