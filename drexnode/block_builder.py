@@ -1,13 +1,15 @@
 """Builds this validator's blocks from the pool, at the pace that suits the load.
 
 Idle, a block is built at once. Under load (the last block was not small) the builder waits for a fuller one:
-tiny blocks cost every node the same fixed work as full ones. What the rules refuse at this height leaves the
-pool with its code; what no longer fits stays for the next block.
+tiny blocks cost every node the same fixed work as full ones. A block ends with what its proposer gathers in a
+small part of a round: on a slow machine it is smaller, and all can check it before the round is over. What
+the rules refuse at this height leaves the pool with its code; what no longer fits stays for the next block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import takewhile
 
 import trio
 
@@ -16,9 +18,13 @@ from drexnode.finalizer import Finalizer
 from drexnode.metrics import Metrics
 from drexnode.slicing import breathe
 from ledger.execute import ExecutedBlock, build_block
+from ledger.transaction import Transaction
 from primitives.keys import PublicKey
 
 BUSY_BLOCK_TRANSACTIONS = 64
+GATHERING_SHARE = (
+    8  # of a round's timeout: what follows, here and at every validator, takes four times as long
+)
 
 
 class BlockBuilder:
@@ -63,7 +69,7 @@ class BlockBuilder:
                     finalizer.context(),
                     self._public_key,
                     max(self._now_ms(), head.header.timestamp_ms + 1),
-                    self._admission.candidates(),
+                    self._gather(),
                 ),
                 lambda: finalizer.head is head,  # noqa: B023 - called within this turn of the loop
             )
@@ -71,6 +77,12 @@ class BlockBuilder:
                 self._admission.refuse(built.refused)
                 self._metrics.block_execute_seconds.labels("build").observe(trio.current_time() - begin)
                 return built.executed
+
+    def _gather(self) -> Iterator[Transaction]:
+        """Candidates, until it is time to stop."""
+        timeout_s = self._finalizer.genesis.parameters.base_timeout_ms / 1000
+        until, now = trio.current_time() + timeout_s / GATHERING_SHARE, trio.current_time
+        return takewhile(lambda _: now() < until, self._admission.candidates())
 
     async def _wait_for_a_fuller_block(self) -> None:
         if self._finalizer.head.header.tx_count < BUSY_BLOCK_TRANSACTIONS:

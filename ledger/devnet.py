@@ -53,7 +53,7 @@ BANK_A_MET = f"BRL@{BANK_A_ISPB}/MET"
 BANK_B_MET = f"BRL@{BANK_B_ISPB}/MET"
 
 DEVNET_PARAMETERS = ChainParameters(
-    limits=BlockLimits(max_bytes=MIB, max_transactions=1_000, max_signatures=2_000),
+    limits=BlockLimits(max_bytes=4 * MIB, max_transactions=4_000, max_signatures=8_000),
     min_block_interval_ms=50,
     empty_block_period_ms=5_000,
     base_timeout_ms=2_000,

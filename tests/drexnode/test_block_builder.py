@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from drexnode.block_builder import BUSY_BLOCK_TRANSACTIONS, BlockBuilder
+from drexnode.block_builder import BUSY_BLOCK_TRANSACTIONS, GATHERING_SHARE, BlockBuilder
 from ledger.execute import ExecutedBlock
 from ledger.transaction import Transaction
 from tests.drexnode.chain import genesis_document
@@ -87,6 +88,21 @@ async def test_after_a_full_block_the_builder_waits_for_a_fuller_one_but_not_abo
             await works.desk.submit(second)
         assert built[0].block.wtxids == [first.wtxid, second.wtxid]
         assert at_once_s < WAIT_MS / 2000
+
+
+async def test_a_block_ends_with_what_is_gathered_in_a_small_part_of_a_round(tmp_path: Path) -> None:
+    async with open_works(tmp_path) as works:
+        payments = works.desk.chain.transfers(3)
+        timeout_s = DOCUMENT.parameters.base_timeout_ms / 1000
+
+        def slow_candidates() -> Iterator[Transaction]:
+            for payment in payments:
+                yield payment
+                time.sleep(timeout_s / GATHERING_SHARE)
+
+        works.desk.admission.candidates = slow_candidates  # type: ignore[method-assign]
+        executed, _ = await works.build()
+        assert executed.block.transactions == (payments[0],)
 
 
 async def test_nothing_is_proposed_while_the_disk_has_little_room(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ async def test_no_more_bodies_are_fetched_than_a_block_may_hold(tmp_path: Path) 
     """A proposal of bodies that no block of this network could hold: fetching them all filled the memory."""
     async with open_room(tmp_path) as room:
         limit = DOCUMENT.parameters.limits.max_bytes
-        large = large_transactions(room, 12)
+        large = large_transactions(room, 40)
         assert sum(transaction.size for transaction in large) > 2 * limit
         header = header_over(room, [transaction.wtxid for transaction in large])
         room.transport.answers[PROPOSER] = serves(large, at_once=1)
@@ -459,7 +459,7 @@ async def test_a_block_that_nobody_serves_is_not_fetched(tmp_path: Path) -> None
 
 async def test_an_oversized_block_is_not_fetched_and_ends_nothing(tmp_path: Path) -> None:
     async with open_room(tmp_path) as room:
-        large = large_transactions(room, 6)
+        large = large_transactions(room, 24)
         wtxids = tuple(transaction.wtxid for transaction in large)
         header = header_over(room, wtxids)
         bodies, content = serves(large, at_once=1), encode_message(ProposalResponse(header, wtxids))
