@@ -161,10 +161,9 @@ class Admission:
 
     async def _check_signatures(self, batch: Batch) -> None:
         """Those of the whole batch together."""
-        unrefused = batch.unrefused()
-        for wtxid, error in (await self._signatures.check(unrefused)).items():
+        for wtxid, error in (await self._signatures.check(batch.unrefused())).items():
             self._refuse_malicious(batch, batch.fresh[wtxid], error)
-        self._bodies.keep(transaction for transaction in unrefused if transaction.wtxid not in batch.errors)
+        self._bodies.keep(batch.unrefused())
 
     async def _enter(self, batch: Batch, relay: bool) -> None:
         """Into the pool, in order, and on to others."""
@@ -208,10 +207,11 @@ class Admission:
 
     def _conclude(self, batch: Batch) -> None:
         """Answers of what was judged here, the metric, and the charge to a peer: one for a batch."""
+        answers, fresh, errors = batch.answers, batch.fresh, batch.errors
         for place, wtxid in batch.places:
-            batch.answers[place] = Submitted(batch.fresh[wtxid].txid, batch.errors.get(wtxid))
-        errors = [answer.error.code for answer in batch.answers if answer is not None and answer.error]
-        for code, count in Counter(errors).items():
+            answers[place] = Submitted(fresh[wtxid].txid, errors.get(wtxid))
+        refused = Counter(answer.error.code for answer in answers if answer is not None and answer.error)
+        for code, count in refused.items():
             self._metrics.tx_rejected_total.labels(code).inc(count)
         if batch.source is not None and batch.malicious is not None:
             self._report(batch.source, Offence.INVALID_MESSAGE, batch.malicious.code)

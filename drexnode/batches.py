@@ -33,6 +33,8 @@ class Batch:
 
     def unrefused(self) -> list[Transaction]:
         """What is judged here and was not refused so far, in order."""
+        if not self.errors:
+            return list(self.fresh.values())
         return [transaction for wtxid, transaction in self.fresh.items() if wtxid not in self.errors]
 
 
@@ -44,10 +46,11 @@ class Judging:
 
     def claim(self, batch: Batch, place: int, transaction: Transaction) -> bool:
         """True if `batch` is to judge it; else another one does, and who needs an answer waits for that."""
-        end = self._ends.setdefault(transaction.wtxid, batch.done)
+        wtxid = transaction.wtxid
+        end = self._ends.setdefault(wtxid, batch.done)
         if end is batch.done:
-            batch.fresh[transaction.wtxid] = transaction
-            batch.places.append((place, transaction.wtxid))
+            batch.fresh[wtxid] = transaction
+            batch.places.append((place, wtxid))
             return True
         if batch.source is None:
             batch.elsewhere[place] = end

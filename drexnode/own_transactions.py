@@ -7,9 +7,7 @@ offered to others again, at most `RESEND_BYTES` at one time, each in its turn. F
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import trio
 
@@ -20,20 +18,13 @@ from ledger.transaction import Transaction
 from primitives.limits import RESEND_BYTES, RESEND_INTERVAL_MS
 
 
-@dataclass(slots=True)
-class _Own:
-    transaction: Transaction
-    admitted_s: float
-    sent_s: float
-
-
 class OwnTransactions:
     """In the order in which they were last sent. Bounded by the pool they are in."""
 
     def __init__(self, metrics: Metrics, clock: Callable[[], float] = trio.current_time) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._pending: OrderedDict[bytes, _Own] = OrderedDict()
+        self._pending: dict[bytes, tuple[Transaction, float, float]] = {}  # with when admitted, when sent
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -42,7 +33,7 @@ class OwnTransactions:
         """They entered the pool and are sent now."""
         now_s = self._clock()
         for transaction in transactions:
-            self._pending[transaction.txid] = _Own(transaction, now_s, now_s)
+            self._pending[transaction.txid] = (transaction, now_s, now_s)
 
     def final(self, transactions: Sequence[Transaction]) -> None:
         """These are final: observe how long it took."""
@@ -52,9 +43,10 @@ class OwnTransactions:
         for transaction in transactions:
             own = self._pending.pop(transaction.txid, None)
             if own is not None:
-                self._metrics.tx_finality_seconds.observe(now_s - own.admitted_s)
+                _, admitted_s, _ = own
+                self._metrics.tx_finality_seconds.observe(now_s - admitted_s)
                 if traces is not None:
-                    traces.final(transaction.txid, now_s - own.admitted_s)
+                    traces.final(transaction.txid, now_s - admitted_s)
 
     def refused(self, rejections: Iterable[Rejection]) -> None:
         """These left the pool."""
@@ -64,14 +56,14 @@ class OwnTransactions:
     def due(self) -> list[Transaction]:
         """Those to offer again now; each call takes on from where the last one ended."""
         now_s = self._clock()
-        due: list[Transaction] = []
+        due: list[tuple[Transaction, float]] = []
         size = 0
-        while self._pending:
-            txid, own = next(iter(self._pending.items()))
-            size += len(own.transaction.raw)
-            if own.sent_s + RESEND_INTERVAL_MS / 1000 > now_s or size > RESEND_BYTES:
+        for transaction, admitted_s, sent_s in self._pending.values():
+            size += len(transaction.raw)
+            if sent_s + RESEND_INTERVAL_MS / 1000 > now_s or size > RESEND_BYTES:
                 break
-            own.sent_s = now_s
-            self._pending.move_to_end(txid)
-            due.append(own.transaction)
-        return due
+            due.append((transaction, admitted_s))
+        for transaction, admitted_s in due:
+            del self._pending[transaction.txid]
+            self._pending[transaction.txid] = (transaction, admitted_s, now_s)
+        return [transaction for transaction, _ in due]

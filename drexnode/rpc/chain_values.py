@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from primitives.block import BlockHeader
 from primitives.certificate import CommitCertificate
 from primitives.errors import DrexError
@@ -26,8 +28,7 @@ class Tip:
     round: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """The fate of one submitted transaction: `error` is None when it was taken, or was known already.
 
     `txid` is None only when the bytes could not be decoded.

@@ -5,7 +5,6 @@ Each patches one spot of the node while it holds, and says which plots show it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -47,13 +46,13 @@ def _cache_by_txid() -> Iterator[None]:
         return transaction.txid in self._marks
 
     async def by_txid(self: Any, transactions: Any) -> Any:
-        marks, self._marks = self._marks, OrderedDict[bytes, None]()
+        marks, self._marks = self._marks, set()
         transactions = [transaction for transaction in transactions if transaction.txid not in marks]
         errors = await check(self, transactions)
         self._marks = marks
         for transaction in transactions:
             if transaction.wtxid not in errors:
-                marks[transaction.txid] = None
+                marks.add(transaction.txid)
         return errors
 
     with mock.patch.multiple(signatures, __contains__=contains, check=by_txid):
