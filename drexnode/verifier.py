@@ -1,8 +1,9 @@
 """Verifies signatures without ever holding the event loop (docs/node.md, "Verification").
 
 Guarantees: the same answers as `primitives.keys.verify`, whether worker processes help or not; the loop is
-held for at most `VERIFY_SLICE` signatures (about 0.4 ms) at a time, by all callers together; a worker that
-dies loses no answer: its batches are verified here, the loss is logged, and it is started again.
+held for one breath (0.4 ms, and `VERIFY_PART` signatures at most beyond it) at a time, by all callers
+together; a worker that dies loses no answer: its batches are verified here, the loss is logged, and it is
+started again.
 
 With workers, whatever callers bring during one turn of the loop is gathered into frames of up to
 `VERIFY_BATCH` checks, `VERIFY_IN_FLIGHT` frames ahead of each worker; a handful is verified here, since
@@ -20,12 +21,14 @@ from dataclasses import dataclass, field
 
 import trio
 
+from drexnode.slicing import Breaths
 from drexnode.telemetry import get_logger
 from drexnode.verify_worker import encode_request
 from primitives.keys import verify
 from primitives.limits import (
     VERIFY_BATCH,
     VERIFY_IN_FLIGHT,
+    VERIFY_PART,
     VERIFY_QUEUE_CHECKS,
     VERIFY_RESTART_MAX_SECONDS,
     VERIFY_RESTART_MIN_SECONDS,
@@ -85,9 +88,11 @@ class Verifier:
 
     async def _verify_inline(self, checks: Sequence[Check]) -> list[bool]:
         answers: list[bool] = []
-        for start in range(0, len(checks), VERIFY_SLICE):
-            async with self._turn:  # one slice a turn of the loop, callers one after the other
-                answers += [verify(*check) for check in checks[start : start + VERIFY_SLICE]]
+        breaths = Breaths(checks, VERIFY_PART)
+        while breaths:
+            async with self._turn:  # one breath a turn of the loop, callers one after the other
+                for part in breaths:
+                    answers += [verify(*check) for check in part]
         if not checks:
             await trio.lowlevel.checkpoint()
         self._counted("inline", len(checks))

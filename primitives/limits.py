@@ -219,7 +219,8 @@ DELTA_KEYS_PER_SLICE = 500  # changed entries gathered or summed between two bre
 BUILDER_MISFITS = 32  # candidates that no longer fit before a builder calls a block full
 
 # --- signature verification (drexnode/verifier.py)
-VERIFY_SLICE = 8  # signatures between two turns of the event loop: about 0.4 ms
+VERIFY_PART = 3  # signatures before the time of a breath is looked at: 0.11 ms
+VERIFY_SLICE = 8  # signatures that are verified here while a worker is idle: sending them costs more
 VERIFY_BATCH = 128  # signatures in one frame to a worker: 16 KiB, about 6 ms of its work
 VERIFY_SHARE = 32  # less than this is not split between workers
 VERIFY_IN_FLIGHT = 3  # frames ahead of one worker; together they fit a pipe's 64 KiB

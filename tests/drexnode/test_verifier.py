@@ -12,7 +12,7 @@ import trio
 from drexnode import verify_worker
 from drexnode.verifier import Check, Verifier, WorkerVerifier, open_verifier
 from primitives.keys import SigningKey, verify
-from primitives.limits import VERIFY_BATCH, VERIFY_QUEUE_CHECKS, VERIFY_SLICE
+from primitives.limits import VERIFY_BATCH, VERIFY_PART, VERIFY_QUEUE_CHECKS
 from tests.primitives import zip215
 
 MESSAGE = bytes(range(32))
@@ -53,7 +53,8 @@ async def test_nothing_to_verify_is_answered_with_nothing() -> None:
         assert await working.verify([]) == []
 
 
-async def test_inline_work_lets_others_run_between_slices() -> None:
+async def test_inline_work_lets_others_run_between_breaths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drexnode.slicing.BREATH_SECONDS", 0.0)  # each part is one, whatever the machine does
     turns = 0
 
     async def count_turns() -> None:
@@ -64,9 +65,29 @@ async def test_inline_work_lets_others_run_between_slices() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(count_turns)
-        await Verifier().verify(checks_of(20 * VERIFY_SLICE))
+        await Verifier().verify(checks_of(20 * VERIFY_PART))
         nursery.cancel_scope.cancel()
-    assert turns >= 15
+    assert turns >= 19
+
+
+async def test_inline_work_follows_on_until_a_breath_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn of the loop costs as much as a third of a signature."""
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    clock = iter(range(10**6))
+    monkeypatch.setattr("drexnode.slicing.monotonic", lambda: next(clock))
+    monkeypatch.setattr("drexnode.slicing.BREATH_SECONDS", 4)  # four looks at this clock
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await Verifier().verify(checks_of(20 * VERIFY_PART))
+        nursery.cancel_scope.cancel()
+    assert 3 <= turns <= 6  # five breaths of four parts
 
 
 async def test_a_small_request_does_not_wait_for_a_large_one() -> None:
