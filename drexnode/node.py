@@ -71,7 +71,7 @@ from p2p.addresses import parse_address
 from p2p.host import open_host
 from p2p.transport import PeerEventKind, PeerId, Transport
 from primitives.keys import SigningKey, verify
-from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, SYNC_PATIENCE_MS
+from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, SYNC_PATIENCE_MS, WAKE_BYTES
 
 # Young objects, then collections of a younger generation, before a generation is collected.
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
@@ -450,9 +450,10 @@ class Node:
             self._driver.tip_reported(peer, height)
 
     def _push_pool(self, peer: PeerId | None) -> None:
-        """Whoever builds next may have missed what has waited here for a while: one frame of it wakes it."""
-        before_ms = self._now_ms() - PUSH_AFTER_MS
-        self._dissemination.push(self._admission.pool.oldest(before_ms, PUSH_BYTES), peer)
+        """Whoever builds next may have missed what has waited here for a while: some of it wakes it. To all
+        (a round is changed) goes one frame of it."""
+        before_ms, room = self._now_ms() - PUSH_AFTER_MS, PUSH_BYTES if peer is None else WAKE_BYTES
+        self._dissemination.push(self._admission.pool.oldest(before_ms, room), peer)
 
     def _follow_registry(self, block: FinalizedBlock, executed: ExecutedBlock) -> None:
         if self._driver is None:  # a follower sees of consensus what was decided

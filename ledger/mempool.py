@@ -147,12 +147,13 @@ class Mempool:
         yield from self._entries.values()
 
     def oldest(self, before_ms: int, max_bytes: int) -> list[Transaction]:
-        """Entries added before `before_ms`, the oldest first, up to `max_bytes` together."""
+        """Entries added before `before_ms`, the oldest first, up to `max_bytes` together; the first in any
+        case."""
         found: list[Transaction] = []
         room = max_bytes
         for entry in self._entries.values():
             room -= len(entry.transaction.raw)
-            if entry.added_ms >= before_ms or room < 0:
+            if entry.added_ms >= before_ms or (found and room < 0):
                 break
             found.append(entry.transaction)
         return found

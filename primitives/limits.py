@@ -298,7 +298,8 @@ ALERT_WAITING_MS = 10_000  # without a block while transactions wait
 SIMULATION_ATTEMPTS = 3  # a simulation that a new block overtakes begins again
 PROOF_ATTEMPTS = 5  # a proof that a new block overtakes begins again
 PUSH_AFTER_MS = 250  # a transaction pending for longer may have been missed by the proposer
-PUSH_BYTES = 60 * KIB
+PUSH_BYTES = 60 * KIB  # of them, to all with a ROUND_CHANGE
+WAKE_BYTES = 8 * KIB  # of them, to a proposer at the beginning of a height: under load it has them already
 
 # --- a user's files
 ADDRESS_BOOK_ENTRIES = 10_000

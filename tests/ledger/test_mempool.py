@@ -431,3 +431,15 @@ def test_ancestors_of_a_wide_family_are_bounded(count: int) -> None:
     add(pool, *parents)
     family = pool.ancestors(tx(*(parent.outpoint(0) for parent in parents)))
     assert (family is None) is (count > MEMPOOL_MAX_ANCESTORS)
+
+
+def test_the_oldest_go_first_up_to_their_bytes_and_one_of_them_in_any_case() -> None:
+    pool = Mempool()
+    large, small, late = tx(point("a"), note=bytes(200)), tx(point("b")), tx(point("c"))
+    add(pool, large, small, now_ms=1)
+    add(pool, late, now_ms=2)
+    assert pool.oldest(1, 10_000) == []
+    assert pool.oldest(2, 10_000) == [large, small]
+    assert pool.oldest(3, large.size + small.size) == [large, small]
+    assert pool.oldest(3, large.size + small.size - 1) == [large]
+    assert pool.oldest(3, 10) == [large]
