@@ -61,9 +61,9 @@ class Block:
         """The header's height."""
         return self.header.height
 
-    @property
+    @cached_property
     def wtxids(self) -> list[bytes]:
-        """The wtxids in order: the leaves of `tx_root`."""
+        """The wtxids in order: the leaves of `tx_root`. Never changed."""
         return [transaction.wtxid for transaction in self.transactions]
 
 
