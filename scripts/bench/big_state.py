@@ -98,7 +98,7 @@ def memory(arena: Arena) -> Figures:
 @click.option("--buckets", default=BUCKETS, show_default=True, help="Of the state tree.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of a window.")
 @click.option("--repeat", default=5, show_default=True, help="Windows of each.")
-@click.option("--backlog", default=6_000, show_default=True, help="Payments under way at most.")
+@click.option("--backlog", default=12_000, show_default=True, help="Payments under way at most.")
 @click.option("--coins", default=10_000, show_default=True, help="Chains of payments.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(

@@ -45,7 +45,7 @@ def one_round(arena: Arena, victim: int, seconds: float, payments: int, backlog:
 @click.option("--seconds", default=15.0, show_default=True, help="Of a window.")
 @click.option("--payments", default=50, show_default=True, help="For idle latency.")
 @click.option("--repeat", default=5, show_default=True, help="Rounds.")
-@click.option("--backlog", default=6_000, show_default=True, help="Payments under way at most.")
+@click.option("--backlog", default=12_000, show_default=True, help="Payments under way at most.")
 @click.option("--coins", default=24_000, show_default=True, help="Chains of payments.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(seconds: float, payments: int, repeat: int, backlog: int, coins: int, out: Path | None) -> None:

@@ -48,7 +48,7 @@ def idle_cpu(arena: Arena, seconds: float) -> Figures:
 @click.option("--one-core", is_flag=True, help="All nodes on processor 0, the load on the others.")
 @click.option("--seconds", default=20.0, show_default=True, help="Of a window.")
 @click.option("--repeat", default=5, show_default=True, help="Windows.")
-@click.option("--backlog", default=6_000, show_default=True, help="Payments under way at most.")
+@click.option("--backlog", default=12_000, show_default=True, help="Payments under way at most.")
 @click.option("--payments", default=200, show_default=True, help="For the latency of an idle network.")
 @click.option("--rate", "rates", multiple=True, type=int, default=(2_000,), show_default=True)
 @click.option("--quick", is_flag=True, help="Backlogs alone.")

@@ -21,7 +21,7 @@ from scripts.bench.window import in_turn
 @click.command(epilog="Example: python -m scripts.bench.one --seconds 20 --out build/bench/one.json")
 @click.option("--seconds", default=20.0, show_default=True, help="Of a window.")
 @click.option("--repeat", default=5, show_default=True, help="Windows of each.")
-@click.option("--backlog", default=8_000, show_default=True, help="Payments under way at most.")
+@click.option("--backlog", default=12_000, show_default=True, help="Payments under way at most.")
 @click.option("--coins", default=24_000, show_default=True, help="Chains of payments.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(seconds: float, repeat: int, backlog: int, coins: int, out: Path | None) -> None:

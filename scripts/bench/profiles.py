@@ -41,7 +41,7 @@ def resident_mib(arena: Arena) -> int:
 @click.option("--validators", default=1, show_default=True)
 @click.option("--seconds", default=10.0, show_default=True, help="Of a window.")
 @click.option("--repeat", default=3, show_default=True, help="Windows of each profile.")
-@click.option("--backlog", default=6_000, show_default=True, help="Payments under way at most.")
+@click.option("--backlog", default=12_000, show_default=True, help="Payments under way at most.")
 @click.option("--payments", default=50, show_default=True, help="For the latency of an idle network.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the JSON here as well.")
 def main(validators: int, seconds: float, repeat: int, backlog: int, payments: int, out: Path | None) -> None:
