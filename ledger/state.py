@@ -7,11 +7,12 @@ The first byte of a key is its category; layouts are written byte by byte in doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ledger.slices import Slices
+from ledger.slices import Slices, finish
+from primitives.errors import InvariantViolation
 
 if TYPE_CHECKING:
     from ledger.assets import AssetRecord
@@ -39,6 +40,8 @@ VOTE_SUBJECTS = b"j"  # alone                     -> subjects with votes, ascend
 VALIDATORS = b"y"  # alone                        -> [epoch, public keys ascending]
 SUSPENSION = b"m"  # + public key(32)             -> misses and expiry (ledger/proposers.py)
 
+_OUTPUT, _BALANCE = OUTPUT[0], BALANCE[0]
+
 AMOUNT_BYTES = 8
 LOCK_BYTES = 32
 
@@ -55,12 +58,24 @@ class StateReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StateDelta:
-    """What a block (or a transaction) changes: key -> (old value or None, new value or None).
+    """What a block (or a transaction) changes, walked once and sorted out for books, tree and storage.
 
-    Entries whose value did not change are left out. Iterate `sorted(changes)` wherever it touches bytes.
+    Entries whose value did not change are left out. Nothing here is in key order: iterate `sorted(changes)`
+    wherever it touches bytes.
     """
 
-    changes: Mapping[bytes, Change]
+    changes: Mapping[bytes, Change]  # all of it: key -> (old value or None, new value or None)
+    made: Sequence[tuple[bytes, bytes]]  # outputs that are new: key, entry
+    gone: Sequence[tuple[bytes, bytes]]  # outputs that were spent: key, entry
+    balances: Sequence[bytes]  # keys
+    others: Sequence[bytes]  # keys of everything else
+    sums: Mapping[bytes, int]  # asset name -> sum of the outputs made less those gone, smallest units
+
+    @staticmethod
+    def of(changes: Mapping[bytes, Change]) -> StateDelta:
+        """Sort `changes` out. Raises `InvariantViolation` (OUTPUT_CHANGED)."""
+        old = {key: change[0] for key, change in changes.items()}
+        return finish(_sort_out(old, {key: change[1] for key, change in changes.items()}, len(changes) + 1))
 
 
 class UnspentOutput(NamedTuple):
@@ -198,16 +213,42 @@ class StateView:
 
     def delta(self) -> StateDelta:
         """What the view changed so far, without entries that ended where they began."""
-        current = self._current
-        return StateDelta({key: (old, current[key]) for key, old in self._old.items() if old != current[key]})
+        return finish(self.delta_in_slices(len(self._old) + 1))
 
     def delta_in_slices(self, keys_per_slice: int) -> Slices[StateDelta]:
         """`delta` that yields every so many keys; nothing may be written meanwhile."""
-        current, changes = self._current, dict[bytes, Change]()
-        for count, (key, old) in enumerate(self._old.items(), 1):
-            new = current[key]
-            if old != new:
-                changes[key] = (old, new)
-            if count % keys_per_slice == 0:
-                yield
-        return StateDelta(changes)
+        return _sort_out(self._old, self._current, keys_per_slice)
+
+
+def _sort_out(
+    old: Mapping[bytes, bytes | None], current: Mapping[bytes, bytes | None], keys_per_slice: int
+) -> Slices[StateDelta]:
+    """The delta from `old` to `current` of the keys in `old`: one look at each entry for all who need it."""
+    changes: dict[bytes, Change] = {}
+    made: list[tuple[bytes, bytes]] = []
+    gone: list[tuple[bytes, bytes]] = []
+    balances: list[bytes] = []
+    others: list[bytes] = []
+    sums: dict[bytes, int] = {}
+    number = int.from_bytes
+    for count, (key, before) in enumerate(old.items(), 1):
+        after = current[key]
+        if before != after:
+            changes[key] = (before, after)
+            if (category := key[0]) == _BALANCE:
+                balances.append(key)
+            elif category != _OUTPUT:
+                others.append(key)
+            elif before is None and after is not None:
+                made.append((key, after))
+                asset = after[40:]
+                sums[asset] = sums.get(asset, 0) + number(after[32:40], "big")
+            elif after is None and before is not None:
+                gone.append((key, before))
+                asset = before[40:]
+                sums[asset] = sums.get(asset, 0) - number(before[32:40], "big")
+            else:
+                raise InvariantViolation("OUTPUT_CHANGED", f"output {key[1:].hex()} was overwritten")
+        if count % keys_per_slice == 0:
+            yield
+    return StateDelta(changes, made, gone, balances, others, sums)

@@ -13,13 +13,14 @@ so nobody can make one slow. The exact bytes are in docs/encodings.md, "State tr
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.page_cache import PageCache
 from ledger.slices import Slices, finish
-from ledger.state import BALANCE, OUTPUT, Change
+from ledger.state import Change, StateDelta
 from ledger.tree_pages import Edit, PageEditor, bucket_page_key
 from primitives.errors import InvariantViolation
 from primitives.hashing import HASH_BYTES, ZERO_HASH, tagged_hasher
@@ -31,7 +32,6 @@ from primitives.limits import (
     TREE_UPDATES_PER_SLICE,
 )
 
-_OUTPUT, _BALANCE = OUTPUT[0], BALANCE[0]
 BUCKET_COUNTS = tuple(TREE_ARITY**power for power in range(1, 6))
 
 _GROUP_BYTES = TREE_ARITY * HASH_BYTES
@@ -142,15 +142,15 @@ class StateTree:
         """The patch that `changes` (key → (old value, new value), None = absent) make. Changes nothing.
 
         Raises `InvariantViolation` when the changes do not fit the committed state."""
-        return finish(self.apply_in_slices(changes))
+        return finish(self.apply_in_slices(StateDelta.of(changes)))
 
     def apply_in_slices(
-        self, changes: Changes, updates_per_slice: int = TREE_UPDATES_PER_SLICE
+        self, delta: StateDelta, updates_per_slice: int = TREE_UPDATES_PER_SLICE
     ) -> Slices[TreePatch]:
         """`apply` that yields after every `updates_per_slice` updates, so that an event loop can breathe.
 
         A commit meanwhile makes it worthless: then leave it, its patch would be refused."""
-        edits = yield from self._edits_by_bucket(changes, updates_per_slice)
+        edits = yield from self._edits_by_bucket(delta, 4 * updates_per_slice)
         in_order = {bucket: edits[bucket] for bucket in sorted(edits)}
         return (yield from self.apply_edits(in_order, updates_per_slice))
 
@@ -227,26 +227,23 @@ class StateTree:
         """The store has all of `unsaved_pages` by now."""
         self._unsaved, self.unsaved_edits = {}, 0
 
-    def _edits_by_bucket(self, changes: Changes, updates_per_slice: int) -> Slices[dict[int, list[Edit]]]:
-        edits: dict[int, list[Edit]] = {}
-        shift, number, hash_value = self._shift, int.from_bytes, _hash_value
-        for count, (key, (old, new)) in enumerate(changes.items(), 1):
-            if old == new:
-                continue
-            category = key[0]
-            if category == _BALANCE:
-                place = key[1:5]
-            elif category == _OUTPUT:
-                place = (old if new is None else new)[:4]  # type: ignore[index] # one of them is there
-            else:
-                place = _hash_key(key)[:4]
-            bucket = number(place, "big") >> shift
-            edit = (key, old is not None, None if new is None else hash_value(new))
-            if (others := edits.get(bucket)) is None:
-                edits[bucket] = [edit]
-            else:
-                others.append(edit)
-            if count % (4 * updates_per_slice) == 0:
+    def _edits_by_bucket(self, delta: StateDelta, keys_per_slice: int) -> Slices[Mapping[int, list[Edit]]]:
+        edits: defaultdict[int, list[Edit]] = defaultdict(list)
+        shift, number, changes = self._shift, int.from_bytes, delta.changes
+        for start in range(0, len(delta.gone), keys_per_slice):
+            for key, value in delta.gone[start : start + keys_per_slice]:
+                edits[number(value[:4], "big") >> shift].append((key, True, None))
+            yield
+        for start in range(0, len(delta.made), keys_per_slice):
+            for key, value in delta.made[start : start + keys_per_slice]:
+                edits[number(value[:4], "big") >> shift].append((key, False, _hash_value(value)))
+            yield
+        for keys, place_of in ((delta.balances, _lock_of_balance), (delta.others, _hash_key)):
+            for start in range(0, len(keys), keys_per_slice):
+                for key in keys[start : start + keys_per_slice]:
+                    old, new = changes[key]
+                    edit = (key, old is not None, None if new is None else _hash_value(new))
+                    edits[self.bucket_of(place_of(key))].append(edit)
                 yield
         return edits
 
@@ -278,6 +275,10 @@ class StateTree:
                 if self._cache.held_bytes > self._cache.limit_bytes + TREE_CACHE_SLACK_BYTES:
                     self._cache.trim()
         return page
+
+
+def _lock_of_balance(key: bytes) -> bytes:
+    return key[1:33]
 
 
 def _open_levels(bucket_count: int, pages: PageStore) -> list[bytearray]:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from ledger import codes
 from ledger.assets import WHOLESALE, AssetRecord
-from ledger.state import OUTPUT, SUPPLY, StateDelta, StateReader, StateView, read_balance
+from ledger.state import SUPPLY, StateDelta, StateReader, StateView, read_balance
 from primitives.errors import InvariantViolation
 from primitives.limits import MAX_AMOUNT
 from primitives.units import format_amount
 
-_OUTPUT, _SUPPLY = OUTPUT[0], SUPPLY[0]
+_SUPPLY = SUPPLY[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,9 @@ def check_backing(reader: StateReader, name: str, asset: AssetRecord) -> None:
 def booked_changes(delta: StateDelta) -> dict[str, int]:
     """Per asset, how much its circulating supply changed by the books."""
     changes: dict[str, int] = {}
-    for key, (old, new) in delta.changes.items():
+    for key in delta.others:
         if key[0] == _SUPPLY:
+            old, new = delta.changes[key]
             change = decode_supply(new).circulating - decode_supply(old).circulating
             if change:
                 changes[key[1:].decode()] = change
@@ -95,20 +96,12 @@ def booked_changes(delta: StateDelta) -> dict[str, int]:
 
 def unspent_changes(delta: StateDelta) -> dict[str, int]:
     """Per asset, how much the sum of unspent outputs changed by what is really inserted and deleted."""
-    sums: dict[bytes, int] = {}
-    for key, (old, new) in delta.changes.items():
-        if key[0] == _OUTPUT:
-            if new is not None:
-                asset = new[40:]
-                sums[asset] = sums.get(asset, 0) + int.from_bytes(new[32:40], "big")
-            if old is not None:
-                asset = old[40:]
-                sums[asset] = sums.get(asset, 0) - int.from_bytes(old[32:40], "big")
-    return {asset.decode(): change for asset, change in sums.items() if change}
+    return {asset.decode(): change for asset, change in delta.sums.items() if change}
 
 
 def compare_books(delta: StateDelta) -> None:
-    """Raise `InvariantViolation` (BOOKS_DIFFER) when both books of a delta do not agree for every asset."""
+    """Raise `InvariantViolation` (BOOKS_DIFFER) when both books of a delta do not agree for every asset:
+    before anyone votes for it."""
     booked, unspent = booked_changes(delta), unspent_changes(delta)
     if booked != unspent:
         raise InvariantViolation("BOOKS_DIFFER", f"booked {booked}, unspent {unspent}")

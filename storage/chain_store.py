@@ -14,7 +14,7 @@ thread once the certificate is there, `apply` back on the owner's thread. All el
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,18 +28,17 @@ from primitives.block import BlockHeader, BlockId, decode_header
 from primitives.certificate import CommitCertificate
 from primitives.codec import encode
 from primitives.errors import InvariantViolation
-from primitives.limits import DB_CACHE_BYTES, STORAGE_ROWS_PER_SLICE
+from primitives.limits import DB_CACHE_BYTES
 from storage import failpoints
 from storage.acknowledged import AcknowledgedMark
-from storage.block_rows import IndexRows, index_rows, unspent_row
-from storage.books import OutputChanges, book_row, load_books, next_books, output_changes
+from storage.block_rows import put_indexes, put_state, put_unspent
+from storage.books import book_row, load_books, next_books
 from storage.layout import (
     CERTIFICATE,
     CONTENT,
     HEADER,
     HEIGHT_OF_BLOCK,
     META_TIP,
-    STATE,
     VALIDATOR_SET,
     ContentRow,
     TipRow,
@@ -138,14 +137,12 @@ class ChainStore:
         self._check_continues(block, patch)
         keys = sorted(delta.changes)
         yield
-        outputs = yield from output_changes(delta.changes, keys)
-        books = yield from next_books(self._books, delta.changes, outputs, self.state)
+        books = yield from next_books(self._books, delta, self.state)
         batch = self.database.batch()
-        count = yield from _in_slices(batch, ((STATE + key, delta.changes[key][1]) for key in keys))
-        count += yield from _put_unspent(batch, outputs)
+        count = yield from put_state(batch, delta.changes, keys)
+        count += yield from put_unspent(batch, delta)
         edit_rows = yield from put_edits(batch, block.height, patch)
-        rows = yield from index_rows(block, delta.changes)
-        count += yield from _put_indexes(batch, rows)
+        count += yield from put_indexes(batch, block, delta.changes)
         for asset, amount in books.items():
             batch.put(*book_row(asset, amount))
         _, next_set = delta.changes.get(VALIDATORS, (None, None))
@@ -301,43 +298,3 @@ def _put_content(batch: Batch, block: Block) -> None:
     batch.put(content_key(height, block_id), encode(content))
     for chunk, value in enumerate(pack_chunks([tx.raw for tx in block.transactions])):
         batch.put(bodies_key(height, block_id, chunk), value)
-
-
-def _put_unspent(batch: Batch, outputs: OutputChanges) -> Slices[int]:
-    gone = yield from _unspent_rows(outputs.gone)
-    made = yield from _unspent_rows(outputs.made)
-    count = yield from _in_slices(batch, ((key, None) for key in gone))
-    return count + (yield from _in_slices(batch, ((key, b"") for key in made)))
-
-
-def _unspent_rows(entries: Sequence[tuple[bytes, bytes]]) -> Slices[list[bytes]]:
-    rows: list[bytes] = []
-    for start in range(0, len(entries), STORAGE_ROWS_PER_SLICE):
-        rows += [unspent_row(key, value) for key, value in entries[start : start + STORAGE_ROWS_PER_SLICE]]
-        yield
-    rows.sort()
-    return rows
-
-
-def _put_indexes(batch: Batch, rows: IndexRows) -> Slices[int]:
-    count = 0
-    for part in (rows.transactions, rows.history, rows.references):
-        part.sort()
-        yield
-        count += yield from _in_slices(batch, part)
-    return count
-
-
-def _in_slices(batch: Batch, rows: Iterable[tuple[bytes, bytes | None]]) -> Slices[int]:
-    """Put each (key, value), or delete the key when the value is None. The rows come in key order, which
-    LevelDB takes twice as fast."""
-    put, delete = batch.put, batch.delete
-    count = 0
-    for count, (key, value) in enumerate(rows, 1):
-        if value is None:
-            delete(key)
-        else:
-            put(key, value)
-        if count % STORAGE_ROWS_PER_SLICE == 0:
-            yield
-    return count

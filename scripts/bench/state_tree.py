@@ -13,7 +13,7 @@ import hashlib
 import resource
 import time
 
-from ledger.state import output_key, output_value
+from ledger.state import StateDelta, output_key, output_value
 from ledger.state_tree import StateTree
 
 
@@ -68,7 +68,7 @@ def main() -> None:
             changes[key] = (None, value)
         spent, made = spent + half, made + half
         gc.collect()
-        steps, started = tree.apply_in_slices(changes), time.thread_time()
+        steps, started = tree.apply_in_slices(StateDelta.of(changes)), time.thread_time()
         while True:
             slice_started = time.thread_time()
             try:

@@ -84,7 +84,7 @@ class Cold(Node):
         self.state = self.entries = Dict()
         self.pages = Pages()
         self.tree = StateTree(BUCKETS, self.pages)
-        self.delta = StateDelta({name: (None, value) for name, value in entries.items()})
+        self.delta = StateDelta.of({name: (None, value) for name, value in entries.items()})
         patch = self.tree.apply(self.delta.changes)
         header = BlockHeader(
             1, 0, ZERO_HASH, 1_000, ZERO_HASH, 0, tx_root(()), patch.root, ZERO_HASH, ZERO_HASH

@@ -59,9 +59,9 @@ def test_the_bytes_of_an_override_are_frozen() -> None:
     assert decode_override(encode_override(DECIDED)) == DECIDED
 
 
-FROZEN_SIGHASH = "48cbd0328301c52162d4487a8ca750283e6d70de9f8ed337e24d9097c6e59cfc"
-FROZEN_DECIDED = "28e551789414849fcdcadeb115886577eea85b29b2042ae1f67b942fc21cc0b9"
-FROZEN_LOCKED = "b0039bd6349008d393302a8086ce67ec949717609538dbd06a415f03eb1ec96f"
+FROZEN_SIGHASH = "c0d1e7e473ec6df63cf68f25768347eecad015e9d67c1b83ebad176a75982f4e"
+FROZEN_DECIDED = "d5285d01a404279b601c975535a8dc32c6c2d1d371e1939658c9a529514fd4b3"
+FROZEN_LOCKED = "09a2b1622610ee8d0e298e510be19a9fbe5a2d367e54a3fe276877a84f17c811"
 
 
 def test_the_signed_order_says_whether_the_block_was_decided_or_locked_on() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.slices import Slices, finish
+from ledger.state import StateDelta
 from ledger.state_tree import StateTree, TreePatch
 from primitives.errors import InvariantViolation
 
@@ -251,7 +252,7 @@ def test_slices_are_short_and_give_the_same_patch() -> None:
 
     def counted() -> Slices[TreePatch]:
         nonlocal breaths
-        steps = ledger.tree.apply_in_slices(changes, updates_per_slice=10)
+        steps = ledger.tree.apply_in_slices(StateDelta.of(changes), updates_per_slice=10)
         while True:
             try:
                 next(steps)
@@ -292,7 +293,7 @@ def test_a_committed_patch_may_be_settled_whenever_and_half(
         for _ in range(data.draw(st.integers(0, 2))):
             next(settling, None)
         if data.draw(st.booleans()):
-            abandoned = ledger.tree.apply_in_slices(ledger.changes(dict(ENTRIES[:40])), 5)
+            abandoned = ledger.tree.apply_in_slices(StateDelta.of(ledger.changes(dict(ENTRIES[:40]))), 5)
             next(abandoned, None)
         if data.draw(st.booleans()):
             lowest = b"".join(ledger.tree.node(0, group) for group in range(16))

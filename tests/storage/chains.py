@@ -122,7 +122,7 @@ class SyntheticChain:
             else:
                 self.state[key] = new
         certificate = CommitCertificate(1, header.height, 0, block.block_id, ((0, bytes(64)),))
-        return Made(block, StateDelta(changes), patch, certificate if header.height else None)
+        return Made(block, StateDelta.of(changes), patch, certificate if header.height else None)
 
     def _changes(self, transactions: list[Transaction], emitted: int, burned: int) -> dict[bytes, Change]:
         after: dict[bytes, bytes | None] = {}

@@ -211,7 +211,7 @@ def test_a_patch_that_makes_another_root_is_refused(store: ChainStore, chain: Sy
 def _with_change(made: Made, key: bytes, new: bytes | None) -> StateDelta:
     changes = dict(made.delta.changes)
     changes[key] = (changes[key][0], new) if key in changes else (None, new)
-    return StateDelta(changes)
+    return StateDelta.of(changes)
 
 
 def test_money_from_nowhere_halts_before_it_is_written(store: ChainStore, chain: SyntheticChain) -> None:
@@ -244,7 +244,7 @@ def test_spending_an_output_that_is_not_stored_as_executed_halts(
     assert old is not None
     changes[key] = (bytes(32) + old[32:], None)
     with pytest.raises(InvariantViolation, match="OUTPUT_MISMATCH"):
-        finish(store.prepare(made.block, StateDelta(changes), made.patch))
+        finish(store.prepare(made.block, StateDelta.of(changes), made.patch))
 
 
 def test_a_block_without_all_its_transactions_is_refused(store: ChainStore, chain: SyntheticChain) -> None:
