@@ -72,8 +72,8 @@ TREE_CACHE_SLACK_BYTES = MIB  # reads between two blocks may exceed a cache by s
 TREE_SETTLED_PER_SLICE = 400  # digests or pages carried over between two breaths
 TREE_UPDATES_PER_SLICE = 32  # about 0.3 ms between two breaths of the event loop
 TREE_EDITS_PER_ROW = 512  # of a block's edits to the tree: about 40 KB a row
-TREE_UNSAVED_EDITS = 65_536  # after so many the pages are saved: a start applies them in about 0.6 s
-TREE_UNSAVED_PAGES = 8192  # the same, so that at most 38 MB are saved at one time
+TREE_UNSAVED_EDITS = 131_072  # after so many the pages are saved: a start applies them in about 1.2 s
+TREE_UNSAVED_PAGES = 16_384  # the same: usually 30 MB, at most 76 MB, are saved at one time
 TREE_UNSAVED_BLOCKS = 1024
 
 # --- network: frames and queues (per peer unless it says otherwise)
