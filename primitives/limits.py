@@ -274,7 +274,7 @@ RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
 
 # --- serving
 RECENT_BLOCKS = 16  # final blocks kept in RAM for peers that are a little behind
-RECENT_BLOCK_BYTES = 16 * MIB
+RECENT_BLOCK_BYTES = 6 * MIB  # of encoded transactions; decoded they take five times as much
 SERVED_BODIES_PER_SLICE = 512  # looked up in RAM between two breaths of the event loop
 SERVED_ROWS_PER_SLICE = 8  # rows read from the store between two breaths of the event loop
 
