@@ -54,7 +54,7 @@ def refusals(built: BuiltBlock) -> list[tuple[bytes, str]]:
 def same(left: ExecutedBlock, right: ExecutedBlock) -> bool:
     return (
         left.block.header == right.block.header
-        and left.delta == right.delta
+        and left.delta.changes == right.delta.changes
         and dict(left.patch.page_writes()) == dict(right.patch.page_writes())
         and left.next_validators == right.next_validators
     )
