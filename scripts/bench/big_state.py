@@ -5,7 +5,8 @@ memory is.
 
 A network for each size (`scripts/bench/grow.py` makes the state) lives side by side with the others and is
 loaded in turn. Memory is told apart by opening the first validator's store step by step in a process of its
-own: interpreter, program, LevelDB, hot set, tree; beside it stands what the running validator uses.
+own: interpreter, program, LevelDB, hot set, tree, without the pages of files that are mapped; beside it stands
+what the running validator uses, and how much of that are such pages.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import click
 
 from drexnode import client as rpc
 from scripts.bench.arena import Arena, Shape, open_arena
-from scripts.bench.report import Figures, emit, rss_bytes, say
+from scripts.bench.report import Figures, emit, mapped_bytes, rss_bytes, say
 from scripts.bench.window import in_turn
 
 BUCKETS = 16**5
@@ -30,7 +31,8 @@ MIB = 1 << 20
 _PARTS = """
 import json, os, sys
 def rss():
-    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident, mapped = map(int, open("/proc/self/statm").read().split()[1:3])
+    return (resident - mapped) * os.sysconf("SC_PAGE_SIZE")
 steps = {"interpreter": rss()}
 import drexnode.node
 from pathlib import Path
@@ -83,7 +85,9 @@ def memory(arena: Arena) -> Figures:
         pool = client.get("/metrics")[1].decode().splitlines()
     wanted = ("drex_mempool_bytes ", "drex_hotset_bytes ", "drex_hotset_entries ", "drex_db_bytes ")
     named = dict(line.rsplit(" ", 1) for line in pool if line.startswith(wanted))
-    return {"rss_mib": round(rss_bytes(arena.pids()[node.name]) / MIB, 1)} | {
+    pid = arena.pids()[node.name]
+    resident = {"rss_mib": rss_bytes(pid), "mapped_files_mib": mapped_bytes(pid)}
+    return {name: round(size / MIB, 1) for name, size in resident.items()} | {
         name: int(float(value)) for name, value in named.items()
     }
 
