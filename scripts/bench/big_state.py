@@ -5,7 +5,7 @@ memory is.
 
 A network for each size (`scripts/bench/grow.py` makes the state) lives side by side with the others and is
 loaded in turn. Memory is told apart by opening the first validator's store step by step in a process of its
-own: interpreter, program, LevelDB, hot set, tree, without the pages of files that are mapped; beside it stands
+own: interpreter, program, LevelDB, hot set, tree, without pages of mapped files; beside it stands
 what the running validator uses, and how much of that are such pages.
 """
 
