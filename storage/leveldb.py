@@ -198,8 +198,8 @@ def open_database(
 
 
 def _open_engine(path: Path, create: bool, cache_bytes: int) -> Any:
-    """Without compression: rows are hashes, which snappy makes a tenth smaller for twice the processor time
-    of everything else that LevelDB does. Each block of a table says how it is stored: older ones stay."""
+    """Without compression: snappy costs twice as much processor time as everything else that LevelDB does
+    (docs/decisions/0150). Each block of a table says how it is stored: older ones stay."""
     if create:
         path.mkdir(parents=True, exist_ok=True)
     return plyvel.DB(
