@@ -22,9 +22,8 @@ from ledger.transaction import Transaction
 from primitives.keys import PublicKey
 
 BUSY_BLOCK_TRANSACTIONS = 64
-GATHERING_SHARE = (
-    8  # of a round's timeout: what follows, here and at every validator, takes four times as long
-)
+GATHERING_SHARE = 8
+"""Of a round's timeout: what follows, here and at every validator, takes about four times as long."""
 
 
 class BlockBuilder:

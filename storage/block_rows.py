@@ -61,10 +61,7 @@ def _unspent_rows(entries: Sequence[_Row]) -> Slices[list[bytes]]:
     """The keys of `unspent_row` for outputs, in order."""
     rows: list[bytes] = []
     for start in range(0, len(entries), STORAGE_ROWS_PER_SLICE):
-        rows += [
-            UNSPENT + value[:_LOCK] + bytes((len(value) - _ASSET,)) + value[_ASSET:] + key[1:]
-            for key, value in entries[start : start + STORAGE_ROWS_PER_SLICE]
-        ]
+        rows += [unspent_row(key, value) for key, value in entries[start : start + STORAGE_ROWS_PER_SLICE]]
         yield
     rows.sort()
     return rows

@@ -55,7 +55,7 @@ def put_edits(batch: Batch, height: int, patch: TreePatch) -> Slices[int]:
     size = count = 0
     for bucket, edits in patch.edits.items():
         for start in range(0, len(edits), TREE_EDITS_PER_ROW):  # one owner may have all of a block's outputs
-            part = edits[start : start + TREE_EDITS_PER_ROW] if len(edits) > TREE_EDITS_PER_ROW else edits
+            part = edits[start : start + TREE_EDITS_PER_ROW]
             waiting.append((bucket, part))
             size += len(part)
             if size >= TREE_EDITS_PER_ROW:

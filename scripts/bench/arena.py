@@ -29,7 +29,6 @@ from drexnode.network_plan import plan_network
 from drexnode.processes import LOG_FILE, kill_process, start_process
 from ledger.genesis import chain_id_of
 from ledger.genesis_records import GenesisDocument
-from ledger.parameters import BlockLimits
 from primitives.errors import DrexError
 from primitives.keys import SigningKey, verify_many
 from scripts.bench.grow import grow, with_seeds
@@ -41,7 +40,6 @@ VERIFY_S = 1.0
 VERIFY_AT_ONCE = 500
 LOG_WAIT_S = 30.0
 START_S = 300.0  # on a machine that is busy with other work; a start measures nothing
-BLOCK_BYTES, BLOCK_SIGNATURES = 1_024, 2  # of a transaction, as a devnet's limits have it
 AGE_MS = 3_600_000  # of a genesis whose chain is made before its nodes start
 
 
@@ -49,8 +47,7 @@ AGE_MS = 3_600_000  # of a genesis whose chain is made before its nodes start
 class Shape:
     """What a network is made of. `cpu`: all its nodes on that processor; `absent`: nodes that are registered
     but not started, whose place the measurement itself takes. `outputs`: unspent ones beside the coins,
-    made through blocks before the nodes start. `buckets` of the state tree and `block`, the transactions of
-    a block at most; 0: a devnet's."""
+    made through blocks before the nodes start. `buckets` of the state tree; 0: a devnet's."""
 
     validators: int = 4
     full: int = 0
@@ -63,7 +60,6 @@ class Shape:
     wallets: int = 1_000
     outputs: int = 0
     buckets: int = 0
-    block: int = 0
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -172,14 +168,10 @@ class FinalLog:
 
 
 def grown_document(document: GenesisDocument, shape: Shape) -> GenesisDocument:
-    """The genesis with the seeds of the outputs that are made later, and with the shape's parameters."""
-    parameters = document.parameters
+    """The genesis with the seeds of the outputs that are made later, and with so many buckets."""
     if shape.buckets:
-        parameters = structs.replace(parameters, bucket_count=shape.buckets)
-    if shape.block:
-        limits = BlockLimits(shape.block * BLOCK_BYTES, shape.block, shape.block * BLOCK_SIGNATURES)
-        parameters = structs.replace(parameters, limits=limits)
-    document = structs.replace(document, parameters=parameters)
+        parameters = structs.replace(document.parameters, bucket_count=shape.buckets)
+        document = structs.replace(document, parameters=parameters)
     return with_seeds(document, shape.outputs)
 
 
