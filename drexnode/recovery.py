@@ -50,6 +50,7 @@ def open_chain(config: NodeConfig, document: GenesisDocument, metrics: Metrics) 
             begin_chain(store, tree, document)
         head = head_of(store, chain_id)
         check_protocol(store.state, head.height + 1)
+        store.state.reopen()
     except BaseException:
         store.close()
         raise

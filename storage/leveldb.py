@@ -63,9 +63,10 @@ class Batch:
 class Database:
     """One LevelDB directory, owned by this process alone."""
 
-    def __init__(self, path: Path, engine: Any) -> None:
+    def __init__(self, path: Path, engine: Any, cache_bytes: int = DB_CACHE_BYTES) -> None:
         self.path = path
         self._engine = engine
+        self._cache_bytes = cache_bytes
         self._get = engine.get
         self._refusal: StorageFailure | None = None
         self.recovered: tuple[str, ...] = ()  # what was repaired when it was opened, for the log
@@ -129,6 +130,20 @@ class Database:
         except Exception as error:
             raise _translate(error, self.path, "write") from error
 
+    def reopen(self) -> None:
+        """Close and open again, which lets go of the files that earlier reads have mapped into memory: a
+        start reads nearly all of them, a node at work few. No snapshot, batch or scan may be alive.
+
+        Raises `StorageFailure` (STORAGE_LOCKED when another process was quicker); the handle is then closed.
+        """
+        self._check_usable()
+        self.close()
+        try:
+            self._engine = _open_engine(self.path, create=False, cache_bytes=self._cache_bytes)
+        except Exception as error:
+            raise _translate(error, self.path, "open") from error
+        self._get, self._refusal = self._engine.get, None
+
     def close(self) -> None:
         """Give the directory back. Idempotent."""
         if self._refusal is None or self._refusal.code != "STORAGE_CLOSED":
@@ -182,7 +197,7 @@ def open_database(
     recovered: list[str] = []
     while True:
         try:
-            database = Database(path, _open_engine(path, create, cache_bytes))
+            database = Database(path, _open_engine(path, create, cache_bytes), cache_bytes)
         except Exception as error:
             failure = _translate(error, path, "open")
             if failure.code == "STORAGE_CORRUPT" and not recovered:

@@ -106,6 +106,13 @@ class StateStore:
         """Entries, bytes, hits and misses of the hot set."""
         return self._hot.figures()
 
+    def reopen(self) -> None:
+        """Open the database again (see `Database.reopen`) and read from it as of the same tip. Before the
+        first block: nobody may hold a view. Raises `StorageFailure`."""
+        self._view.close()
+        self._database.reopen()
+        self._view = self._database.snapshot()
+
     def close(self) -> None:
         """Release the snapshot."""
         if not self._view_is_kept:

@@ -421,3 +421,39 @@ def test_shared_facts_last_until_a_block_changes_rules(store: ChainStore) -> Non
         chain.extra = {category + b"something": (None, b"\x00")}
         commit(store, chain.transfers(1))
         assert store.state.shared_facts == {}
+
+
+def test_opening_again_lets_go_of_the_tables_that_the_start_has_read(
+    tmp_path: Path, chain: SyntheticChain
+) -> None:
+    store = open_store(tmp_path, create=True)
+    for block in chain.blocks(4):
+        commit(store, block)
+    store.close()
+    open_store(tmp_path).close()  # carries the log into a table
+    again = open_store(tmp_path)
+    tree = check_open(again, CHAIN_ID, BUCKETS)
+    assert list(_mapped_tables(tmp_path))
+    again.state.reopen()
+    assert not list(_mapped_tables(tmp_path))
+    chain.tree = tree
+    commit(again, chain.transfers(3))
+    assert {key: again.state.get(key) for key in chain.state} == chain.state
+    again.close()
+
+
+def _mapped_tables(folder: Path) -> Iterator[str]:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if line.endswith(".ldb") and str(folder) in line:
+            yield line
+
+
+def test_a_database_that_another_process_takes_meanwhile_stays_closed(tmp_path: Path) -> None:
+    database = open_store(tmp_path, create=True).database
+    held = database._engine
+    database._engine = mock.Mock()  # whose close lets go of nothing, as if another process had come between
+    with pytest.raises(StorageFailure, match="STORAGE_LOCKED"):
+        database.reopen()
+    with pytest.raises(StorageFailure, match="STORAGE_CLOSED"):
+        database.get(META_SCHEMA)
+    held.close()
