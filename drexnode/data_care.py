@@ -81,11 +81,11 @@ def prune_chain(config: NodeConfig, kept_blocks: int, progress: Callable[[str, i
     )
     try:
         prune(store.database, kept_blocks, progress=progress)
-        store.database.compact()
     finally:
         store.close()
     store = open_chain_store(config.data_path / STORE_FOLDER, chain_id, hot_set_bytes=MIB)
     try:
+        store.database.compact()  # in a new store: what the view of the old one shows can't go
         return max(1, ChainQueries(store, chain_id).pruned_below)
     finally:
         store.close()

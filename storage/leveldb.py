@@ -126,7 +126,7 @@ class Database:
         """Rewrite the whole database without dead rows. Slow; for offline use."""
         self._check_usable()
         try:
-            self._engine.compact_range()
+            self._engine.compact_range(start=b"", stop=b"\xff")  # without bounds it would compact nothing
         except Exception as error:
             raise _translate(error, self.path, "write") from error
 

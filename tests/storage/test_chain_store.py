@@ -100,6 +100,24 @@ def test_compressed_tables_of_earlier_releases_are_read_and_go_on(
     last.close()
 
 
+def test_compacting_gives_the_room_of_deleted_rows_back(tmp_path: Path) -> None:
+    database = leveldb.open_database(tmp_path / "rows", create=True)
+    keys = [b"t" + number.to_bytes(4, "big") for number in range(200)]
+    batch = database.batch()
+    for key in keys:
+        batch.put(key, key * 2_000)
+    database.write(batch)
+    database.compact()
+    before = database.size_bytes()
+    batch = database.batch()
+    for key in keys:
+        batch.delete(key)
+    database.write(batch)
+    database.compact()
+    assert database.size_bytes() < before / 10
+    database.close()
+
+
 def test_a_prepared_block_changes_nothing_until_it_is_applied(
     store: ChainStore, chain: SyntheticChain
 ) -> None:
