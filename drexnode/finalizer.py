@@ -164,7 +164,7 @@ class Finalizer:
             raise InvariantViolation("PAGES_ABANDONED", "the pages of the state tree were not prepared")
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self.store.pages.write, batch)
-            self.store.pages.saved(self.tree)
+            self.store.pages.saved(self.tree, batch)
 
     async def settled(self) -> None:
         """Wait until no block is being made final."""

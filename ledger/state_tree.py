@@ -22,6 +22,7 @@ from ledger.page_cache import PageCache
 from ledger.slices import Slices, finish
 from ledger.state import Change, StateDelta
 from ledger.tree_pages import Edit, PageEditor, bucket_page_key
+from ledger.unsaved_pages import UnsavedPages
 from primitives.errors import InvariantViolation
 from primitives.hashing import HASH_BYTES, ZERO_HASH, tagged_hasher
 from primitives.limits import (
@@ -87,8 +88,8 @@ class StateTree:
         """Open the tree as `pages` hold it (an empty store gives the empty tree). Reads one page per 16
         buckets; raises `InvariantViolation` for a malformed page or an unknown bucket count.
 
-        With `keeps_unsaved` the store may lag behind: pages of committed patches stay here, in RAM, until
-        `pages_saved`."""
+        With `keeps_unsaved` the store may lag behind: pages of committed patches stay in `unsaved`, in RAM,
+        until it lets them go."""
         if bucket_count not in BUCKET_COUNTS:
             raise InvariantViolation("TREE_BUCKETS", f"{bucket_count} is not one of {BUCKET_COUNTS}")
         self.bucket_count = bucket_count
@@ -98,9 +99,8 @@ class StateTree:
         self._levels = _open_levels(bucket_count, pages)
         self._root = bytes(self._levels[-1])
         self._keeps_unsaved = keeps_unsaved
-        self._unsaved: dict[bytes, bytes | None] = {}
-        self.unsaved_edits = 0
-        """Edits in the patches committed since the last `pages_saved`."""
+        self.unsaved = UnsavedPages(bucket_count)
+        """Bucket pages of settled patches that the store need not have yet (`keeps_unsaved`)."""
         self._unsettled: TreePatch | None = None  # committed, and not yet in the levels and the cache
 
     @property
@@ -130,7 +130,7 @@ class StateTree:
 
     @property
     def cached_bytes(self) -> int:
-        """RAM of the pages held, counted; digests and `unsaved_pages` that the cache let go come on top."""
+        """RAM of the pages held, counted; digests and `unsaved` pages that the cache let go come on top."""
         return self._cache.held_bytes
 
     def page(self, page_key: bytes) -> bytes | None:
@@ -208,24 +208,28 @@ class StateTree:
         while part := list(itertools.islice(pages, TREE_SETTLED_PER_SLICE)):
             self._cache.put(part)
             if self._keeps_unsaved:
-                self._unsaved.update(part)
+                self.unsaved.take(part)
             yield
             if self._unsettled is not patch:
                 return
         self._cache.trim()
-        if self._keeps_unsaved:
-            self._unsaved.update(patch.groups)
-            self.unsaved_edits += sum(map(len, patch.edits.values()))
         self._unsettled = None
 
     @property
-    def unsaved_pages(self) -> Mapping[bytes, bytes | None]:
-        """Pages of settled patches that the store need not have yet (`keeps_unsaved`); None deletes."""
-        return self._unsaved
+    def unsaved_limit_bytes(self) -> int:
+        """More should not stay unsaved: half of what the cache, which has the same pages, may hold."""
+        return self._cache.limit_bytes // 2
 
-    def pages_saved(self) -> None:
-        """The store has all of `unsaved_pages` by now."""
-        self._unsaved, self.unsaved_edits = {}, 0
+    def unsaved_part(self, number: int) -> Iterator[tuple[bytes, bytes | None]]:
+        """What a store lacks of a part of `unsaved`, as of the settled tree: the bucket pages, then the
+        group pages of their buckets; None deletes."""
+        groups: dict[int, None] = {}
+        for key, page in self.unsaved.part(number).items():
+            groups[int.from_bytes(key[1:5], "big") // TREE_ARITY] = None
+            yield key, page
+        for group in groups:
+            content = bytes(self._levels[0][group * _GROUP_BYTES : (group + 1) * _GROUP_BYTES])
+            yield group_page_key(group), None if content == _EMPTY_GROUP else content
 
     def _edits_by_bucket(self, delta: StateDelta, keys_per_slice: int) -> Slices[Mapping[int, list[Edit]]]:
         edits: defaultdict[int, list[Edit]] = defaultdict(list)
@@ -267,8 +271,9 @@ class StateTree:
     def _load(self, page_key: bytes) -> bytes | None:
         page = self._cache.get(page_key)
         if page is None:
-            if page_key in self._unsaved:
-                return self._unsaved[page_key]
+            held = self.unsaved.find(page_key)
+            if held is not None:
+                return held[1]
             page = self._store.load(page_key)
             if page is not None:
                 self._cache.put(((page_key, page),))

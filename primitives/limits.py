@@ -72,9 +72,12 @@ TREE_CACHE_SLACK_BYTES = MIB  # reads between two blocks may exceed a cache by s
 TREE_SETTLED_PER_SLICE = 400  # digests or pages carried over between two breaths
 TREE_UPDATES_PER_SLICE = 32  # about 0.3 ms between two breaths of the event loop
 TREE_EDITS_PER_ROW = 512  # of a block's edits to the tree: about 40 KB a row
-TREE_UNSAVED_EDITS = 131_072  # after so many the pages are saved: a start applies them in about 1.2 s
-TREE_UNSAVED_PAGES = 16_384  # the same: usually 30 MB, at most 76 MB, are saved at one time
-TREE_UNSAVED_BLOCKS = 1024
+TREE_PARTS = 256  # of the buckets, saved one after another
+TREE_EDITS_PER_TURN = 524_288  # for so many each part is saved once: 110,000 payments
+TREE_EDITS_PER_BLOCK = 32  # a block counts as so many more
+TREE_SAVES_PER_TURN = 32
+TREE_SAVE_BYTES = 4 * MIB  # of pages are saved at one time, unless too much RAM is held by unsaved ones
+TREE_EDITS_PER_REPLAY = 65_536  # a start applies so many together
 
 # --- network: frames and queues (per peer unless it says otherwise)
 MAX_PEERS = 256

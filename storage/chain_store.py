@@ -54,7 +54,7 @@ from storage.leveldb import Batch, Database, open_database
 from storage.migrations import migrate
 from storage.schema import check_schema, schema_rows
 from storage.state_store import StateStore
-from storage.tree_rows import PageSaver, put_edits
+from storage.tree_rows import NEVER, EditRows, PageSaver, put_edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class PreparedBlock:
     books: Mapping[bytes, int]
     batch: Batch
     rows: int
-    edit_rows: int
+    edits: EditRows
     changes_rules: bool
 
 
@@ -89,9 +89,9 @@ class ChainStore:
     def __init__(self, database: Database, mark: AcknowledgedMark, hot_set_bytes: int) -> None:
         self.database = database
         self.state = StateStore(database, hot_set_bytes)
-        self.pages = PageSaver(database)
         self.mark = mark
         self._tip = _load_tip(database)
+        self.pages = _page_saver(database, self._tip)
         self._books = load_books(database)
         self._stored = _stored_above(database, self._tip)
 
@@ -141,7 +141,7 @@ class ChainStore:
         batch = self.database.batch()
         count = yield from put_state(batch, delta.changes, keys)
         count += yield from put_unspent(batch, delta)
-        edit_rows = yield from put_edits(batch, block.height, patch)
+        edits = yield from put_edits(batch, block.height, patch)
         count += yield from put_indexes(batch, block, delta.changes)
         for asset, amount in books.items():
             batch.put(*book_row(asset, amount))
@@ -152,8 +152,8 @@ class ChainStore:
         batch.put(height_key(HEADER, block.height), header)
         batch.put(HEIGHT_OF_BLOCK + block.block_id, block.height.to_bytes(8, "big"))
         batch.put(META_TIP, encode(TipRow(block.height, block.block_id, block.header.state_root)))
-        count += edit_rows + len(books) + 3
-        return PreparedBlock(block, delta, books, batch, count, edit_rows, _changes_rules(keys))
+        count += edits.rows + len(books) + 3
+        return PreparedBlock(block, delta, books, batch, count, edits, _changes_rules(keys))
 
     def write(self, prepared: PreparedBlock, certificate: CommitCertificate | None) -> None:
         """Make the block durable with its certificate (None for genesis alone). Blocking: run it in a thread.
@@ -183,9 +183,10 @@ class ChainStore:
         `state.settle` in slices afterwards. Commit the tree's patch in the same breath."""
         self._check_parent(prepared.block)
         self.state.apply(prepared.delta.changes, changes_rules=prepared.changes_rules)
-        self.pages.block_applied(prepared.block.height, prepared.edit_rows)
+        header = prepared.block.header
+        self.pages.block_applied(header.height, header.state_root, prepared.edits)
         self._books = {**self._books, **prepared.books}
-        self._tip = Tip(prepared.block.header, prepared.block.block_id)
+        self._tip = Tip(header, prepared.block.block_id)
         self._stored.difference_update([name for name in tuple(self._stored) if name[0] <= self._tip.height])
         failpoints.reach("commit.after_apply")
 
@@ -276,6 +277,12 @@ def _load_tip(database: Database) -> Tip | None:
     if header_row is None:
         raise damaged_row(f"the tip is block {tip.height}, whose header is missing")
     return Tip(decode_header(header_row), BlockId(tip.block_id))
+
+
+def _page_saver(database: Database, tip: Tip | None) -> PageSaver:
+    if tip is None:
+        return PageSaver(database, NEVER, b"")
+    return PageSaver(database, tip.height, tip.header.state_root)
 
 
 def _stored_above(database: Database, tip: Tip | None) -> set[tuple[int, bytes]]:

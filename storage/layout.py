@@ -16,19 +16,20 @@ from primitives.limits import BODIES_PER_CHUNK, MAX_ENCODED_BLOCK_BYTES
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 BODIES = b"t"  # + height(8) + block id(32) + chunk(4) -> [transaction, …], at most BODIES_PER_CHUNK
 BOOK = b"k"  # + asset name                          -> sum of its unspent outputs(16)
 CERTIFICATE = b"c"  # + height(8)                    -> commit certificate
 CONTENT = b"w"  # + height(8) + block id(32)         -> header and the list of wtxids
-EDITS = b"e"  # + height(8) + number(4)              -> edits of the state tree that no saved page contains
+EDITS = b"e"  # + height(8) + number(4)              -> edits of the state tree that some saved page lacks
 HEADER = b"h"  # + height(8)                         -> header of the decided block
 HEIGHT_OF_BLOCK = b"i"  # + block id(32)             -> height(8)
 HISTORY = b"y"  # + lock(32) + height(8) + position(4) -> txid(32)
 OVERRIDE = b"o"  # + height(8)                       -> recovery override of the set after this height
 META = b"m"  # + name                                -> schema, chain, tip, …
 PAGE = b"n"  # + page key of the state tree          -> page
+PART = b"p"  # + part of the buckets(2)               -> height(8) of the part's saved pages
 REFERENCE = b"r"  # + length(1) + asset + length(1) + reference + height(8) + position(4) -> txid(32)
 STATE = b"s"  # + state key                          -> state value
 TRANSACTION = b"x"  # + txid(32)                     -> height(8) + position(4)
@@ -47,6 +48,7 @@ KINDS = (
     META,
     OVERRIDE,
     PAGE,
+    PART,
     REFERENCE,
     STATE,
     TRANSACTION,

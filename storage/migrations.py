@@ -162,4 +162,13 @@ def _keep_pages(database: Database, batch: Batch, chain_id: bytes) -> str:
     return "the pages of the state tree stay as they are"
 
 
-STEPS: dict[int, Step] = {1: _keep_validator_sets, 2: _keep_pages}
+# --- 3 to 4: pages of the state tree are saved part by part
+
+
+def _mark_no_part(database: Database, batch: Batch, chain_id: bytes) -> str:
+    """Layout 3 saved all pages at once and kept the edits since then: no part has a mark, so all edits are
+    applied to all of them."""
+    return "the pages of the state tree stay as they are, with the edits since they were saved"
+
+
+STEPS: dict[int, Step] = {1: _keep_validator_sets, 2: _keep_pages, 3: _mark_no_part}

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from ledger.slices import finish
 from ledger.state import Change, output_key, output_value
-from ledger.state_tree import StateTree
+from ledger.state_tree import StateTree, TreePatch
 from storage.block_rows import unspent_row
 from storage.chain_store import ChainStore, open_chain_store
-from storage.layout import STATE
-from storage.tree_rows import PageSaver, TreePages, put_edits
+from storage.layout import PAGE, STATE
+from storage.tree_rows import TreePages, put_edits
 from tests.storage.chains import CHAIN_ID
 
 BUCKETS = 2**20
@@ -63,12 +63,13 @@ def fill(folder: Path, size: int) -> None:
         return
     folder.mkdir(parents=True)
     store = open_chain_store(folder / "chain", CHAIN_ID, hot_set_bytes=1 << 20, create=True)
-    tree = StateTree(BUCKETS, TreePages(store.database), cache_bytes=PART << 8, keeps_unsaved=True)
+    tree = StateTree(BUCKETS, TreePages(store.database), cache_bytes=PART << 8)
     begin = time.perf_counter()
     for first in range(0, size, PART):
         changes = made(range(first, min(size, first + PART)), size)
-        tree.commit(tree.apply(changes))
-        _write_part(store, tree, changes)
+        patch = tree.apply(changes)
+        _write_part(store, patch, changes)
+        tree.commit(patch)
         _progress(
             f"making {min(size, first + PART):,} of {size:,} outputs, {time.perf_counter() - begin:.0f} s"
         )
@@ -79,7 +80,7 @@ def fill(folder: Path, size: int) -> None:
     _progress("", end="\n")
 
 
-def _write_part(store: ChainStore, tree: StateTree, changes: dict[bytes, Change]) -> None:
+def _write_part(store: ChainStore, patch: TreePatch, changes: dict[bytes, Change]) -> None:
     """State and index in one batch, the tree's pages in another, each in key order."""
     batch = store.database.batch()
     rows = sorted((key, new) for key, (_, new) in changes.items() if new is not None)
@@ -88,9 +89,11 @@ def _write_part(store: ChainStore, tree: StateTree, changes: dict[bytes, Change]
     for row in sorted(unspent_row(key, value) for key, value in rows):
         batch.put(row, b"")
     store.database.write(batch)
-    saver = PageSaver(store.database)
-    store.database.write(finish(saver.prepare(tree)))
-    saver.saved(tree)
+    batch = store.database.batch()
+    for key, page in sorted(patch.page_writes()):
+        if page is not None:  # outputs are made only
+            batch.put(PAGE + key, page)
+    store.database.write(batch)
 
 
 def commit(
@@ -124,7 +127,7 @@ def commit(
     store.state.settle_now()
     tree.commit(patch)
     finish(tree.settle())
-    store.pages.block_applied(height, rows)
+    store.pages.block_applied(height, patch.root, rows)
     return loop + time.thread_time() - begin, wall
 
 

@@ -33,7 +33,7 @@ from tests.storage.chains import BUCKETS, CHAIN_ID, Made, SyntheticChain
 
 KEY = bytes(range(32))
 EXIT_STORAGE = 75
-BLOCKS_PER_SAVE = 5  # of the tree's pages: so many that a short run passes it often
+EDITS_PER_TURN = 400  # of the tree's pages: so few that a short run saves each part several times
 Promise = tuple[str, int]  # ("vote", 4·height + step) or ("final", height)
 
 
@@ -82,7 +82,7 @@ def work(home: Home, blocks: Sequence[Made], promise: Callable[[Promise], None])
     signing = open_signing_state(home.journal, home.watermark, CHAIN_ID, KEY)
     store = open_chain_store(home.chain, CHAIN_ID, hot_set_bytes=1 << 24)
     tree = check_open(store, CHAIN_ID, BUCKETS)
-    tree_rows.TREE_UNSAVED_BLOCKS = BLOCKS_PER_SAVE  # type: ignore[attr-defined]
+    tree_rows.TREE_EDITS_PER_TURN = EDITS_PER_TURN  # type: ignore[attr-defined]
     last = signing.last
     for made in blocks[store.tip.height + 1 if store.tip else 0 :]:
         height = made.block.height

@@ -198,16 +198,16 @@ async def test_an_execution_is_superseded_by_the_decision_of_its_height(tmp_path
 async def test_the_trees_pages_are_saved_now_and_then_and_a_start_finds_the_same_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree_rows, "TREE_UNSAVED_BLOCKS", 3)
+    monkeypatch.setattr(tree_rows, "TREE_EDITS_PER_TURN", 120)  # a block makes some 40, a third of a turn
     waiting = []
     with open_finalizer(tmp_path, DOCUMENT) as finalizer:
         chain = Chain(finalizer, DOCUMENT)
-        for _ in range(5):
+        for _ in range(12):
             await chain.grow(1)
             rows = finalizer.store.database.scan(EDITS, after(EDITS))
             waiting.append(len({key[1:9] for key, _ in rows}))
         root = finalizer.tree.root
-    assert waiting == [2, 0, 1, 2, 0]  # the genesis counts as well
+    assert max(waiting) in (2, 3), waiting
     with open_finalizer(tmp_path, DOCUMENT) as finalizer:
         assert finalizer.tree.root == root
 
@@ -215,7 +215,7 @@ async def test_the_trees_pages_are_saved_now_and_then_and_a_start_finds_the_same
 async def test_a_large_genesis_is_saved_as_pages_before_the_node_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree_rows, "TREE_UNSAVED_EDITS", 400)
+    monkeypatch.setattr(tree_rows, "TREE_EDITS_PER_TURN", 400)
     chain_id, buckets = chain_id_of(DOCUMENT), DOCUMENT.parameters.bucket_count
     store = open_chain_store(tmp_path / "chain", chain_id, hot_set_bytes=1 << 20, create=True)
     begin_chain(store, check_open(store, chain_id, buckets), DOCUMENT)

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ledger.slices import finish
 from ledger.state_tree import StateTree
 from primitives.errors import DrexError, InvariantViolation, StorageFailure
 from primitives.keys import PublicKey
@@ -53,8 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 def save_pages(store: ChainStore) -> None:
     tree = check_open(store, CHAIN_ID, BUCKETS)
-    store.database.write(finish(store.pages.prepare(tree)))
-    store.pages.saved(tree)
+    store.pages.save_all(tree)
 
 
 @pytest.fixture
