@@ -1,10 +1,9 @@
-"""Every transaction's way in: bytes → decoded once → shape → signatures → pool → others.
+"""Every transaction's way in: bytes → decoded → shape → signatures → pool → others.
 
-Guarantees: nothing malformed, wrongly signed or against the rules at the tip reaches the pool; a transaction
-is decoded once and its signatures are verified once, however often it comes, alone or in a block; the
-transactions of one batch, and the batches of one peer, enter in order; each submitted one has one answer; a
-refusal changes nothing. The event loop is held for a slice and no longer. docs/node.md, "Transactions between
-nodes".
+Guarantees: nothing malformed, wrongly signed or against the rules at the tip reaches the pool; signatures are
+verified once, however often their transaction comes, alone or in a block; the transactions of one batch, and
+the batches of one peer, enter in order; each one that the RPC submits has one answer; a refusal changes
+nothing. The event loop is held for a slice and no longer. docs/node.md, "Transactions between nodes".
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class Admission:
         self._gate = PoolGate(pool, finalizer, now_ms)
         self._limits = _transaction_limits(finalizer.genesis.parameters.limits)
         self._bodies = Bodies()
-        self._signatures = Signatures(verifier)
+        self._signatures = Signatures(verifier, self._bodies)
         self._outcomes = Outcomes()
         self._own = OwnTransactions(metrics)
         self._judging = Judging()
@@ -99,8 +98,8 @@ class Admission:
     async def admit(
         self, raws: Sequence[bytes], *, source: PeerId | None = None, relay: bool = True
     ) -> list[Submitted]:
-        """Judge raw `[body, witness]` bytes from this node's RPC (`source` None) or from a peer; one answer
-        each, in order. What enters the pool is passed on if `relay`.
+        """Judge raw `[body, witness]` bytes from this node's RPC (`source` None), with one answer each, in
+        order, or from a peer, without answers. What enters the pool is passed on if `relay`.
 
         A copy of a pending or final transaction is accepted again. A peer is charged for what no honest node
         sends. Raises `DrexError`: NODE_OBSERVER, and to RPC NODE_NOT_READY (a peer's batch is let go)."""
@@ -108,11 +107,12 @@ class Admission:
         if closed is not None:
             if source is None or self._role == "observer":
                 raise closed
-            return [Submitted(None, closed)] * len(raws)
+            return []
         answers: list[Submitted] = []
         async with self._rows.stand(source) as turn:
             for part in slices_of(raws, ADMIT_PART):
-                answers += await self._judge(Batch(source, [None] * len(part)), part, turn, relay)
+                batch = Batch(source, [None] * len(part) if source is None else [])
+                answers += await self._judge(batch, part, turn, relay)
         return answers
 
     async def _judge(
@@ -126,8 +126,8 @@ class Admission:
         finally:
             self._judging.release(batch)
         self._conclude(batch)
-        for place, judged in batch.elsewhere.items():
-            await judged.wait()
+        for place, judge in batch.elsewhere.items():
+            await judge.done.wait()
             batch.answers[place] = (await self.admit([raws[place]], relay=relay))[0]
         return [answer for answer in batch.answers if answer is not None]
 
@@ -136,34 +136,35 @@ class Admission:
         breaths = Breaths(list(enumerate(raws)), DECODE_PART)
         while breaths:
             async with self._slice:
-                for place, raw in chain.from_iterable(breaths):
-                    try:
-                        self._read_one(batch, place, raw)
-                    except (DecodeError, InvalidTransaction) as error:
-                        batch.malicious = error
-                        batch.answers[place] = Submitted(None, error)
+                self._read_breath(batch, chain.from_iterable(breaths))
 
-    def _read_one(self, batch: Batch, place: int, raw: bytes) -> None:
-        transaction = self._bodies.of_raw(raw)
-        if transaction is None:
-            transaction = decode_transaction(raw, self._finalizer.chain_id)
-        txid, wtxid = transaction.txid, transaction.wtxid
-        refused = self.pool.refusals.get(wtxid)
-        if txid in self.pool:
-            batch.answers[place] = Submitted(txid)
-        elif refused is not None and refused.lasting:
-            batch.answers[place] = Submitted(txid, InvalidTransaction(refused.code, refused.message))
-        elif self._judging.claim(batch, place, transaction) and transaction not in self._signatures:
+    def _read_breath(self, batch: Batch, raws: Iterable[tuple[int, bytes]]) -> None:
+        chain_id, bodies = self._finalizer.chain_id, self._bodies
+        pool, refusals = self.pool, self.pool.refusals
+        for place, raw in raws:
             try:
-                check_stateless(transaction, self._limits)
-            except InvalidTransaction as error:
-                self._refuse_malicious(batch, transaction, error)
+                transaction = decode_transaction(raw, chain_id)
+            except DecodeError as error:
+                batch.malicious = error
+                batch.answer(place, None, error)
+                continue
+            txid, wtxid = transaction.txid, transaction.wtxid
+            if txid in pool:
+                batch.answer(place, txid)
+            elif refusals and (refused := refusals.get(wtxid)) is not None and refused.lasting:
+                batch.answer(place, txid, InvalidTransaction(refused.code, refused.message))
+            elif self._judging.claim(batch, place, transaction) and not bodies.is_verified(wtxid):
+                try:
+                    check_stateless(transaction, self._limits)
+                    batch.unverified.append(transaction)
+                except InvalidTransaction as error:
+                    self._refuse_malicious(batch, transaction, error)
 
     async def _check_signatures(self, batch: Batch) -> None:
         """Those of the whole batch together."""
-        for wtxid, error in (await self._signatures.check(batch.unrefused())).items():
-            self._refuse_malicious(batch, batch.fresh[wtxid], error)
-        self._bodies.keep(batch.unrefused())
+        if batch.unverified:
+            for wtxid, error in (await self._signatures.check(batch.unverified)).items():
+                self._refuse_malicious(batch, batch.fresh[wtxid], error)
 
     async def _enter(self, batch: Batch, relay: bool) -> None:
         """Into the pool, in order, and on to others."""
@@ -171,8 +172,7 @@ class Admission:
         breaths = Breaths(batch.unrefused(), ADMIT_SLICE)
         while breaths:
             async with self._slice:
-                for part in breaths:
-                    added += self._enter_part(batch, part)
+                added += self._enter_breath(batch, chain.from_iterable(breaths))
         if added:
             self._grown.set()
             self._grown = trio.Event()
@@ -181,11 +181,11 @@ class Admission:
         if added:
             self.on_executable()
 
-    def _enter_part(self, batch: Batch, part: Sequence[Transaction]) -> list[Transaction]:
-        entered = self._gate.enter(part, explains=batch.source is None)
+    def _enter_breath(self, batch: Batch, transactions: Iterable[Transaction]) -> list[Transaction]:
+        entered = self._gate.enter(transactions, explains=batch.source is None)
         self._left(entered.evicted)
-        for transaction, error in entered.refused:
-            self._refuse(batch, transaction, error)
+        for wtxid, error in entered.refused:
+            self._refuse(batch, batch.fresh[wtxid], error)
         if batch.source is None:
             self._own.add(entered.added)
         return entered.added
@@ -210,9 +210,10 @@ class Admission:
         answers, fresh, errors = batch.answers, batch.fresh, batch.errors
         for place, wtxid in batch.places:
             answers[place] = Submitted(fresh[wtxid].txid, errors.get(wtxid))
-        refused = Counter(answer.error.code for answer in answers if answer is not None and answer.error)
-        for code, count in refused.items():
-            self._metrics.tx_rejected_total.labels(code).inc(count)
+        if errors or batch.unread:
+            refused = Counter(error.code for error in (*batch.unread, *errors.values()))
+            for code, count in refused.items():
+                self._metrics.tx_rejected_total.labels(code).inc(count)
         if batch.source is not None and batch.malicious is not None:
             self._report(batch.source, Offence.INVALID_MESSAGE, batch.malicious.code)
 
@@ -225,16 +226,21 @@ class Admission:
     # --- what consensus and catching up need
 
     def lookup(self, wtxid: bytes) -> Transaction | None:
-        """The transaction with this wtxid, from the pool or among those seen lately."""
-        return self.pool.get_by_wtxid(wtxid) or self._bodies.get(wtxid)
+        """The transaction with this wtxid, from the pool, among those seen lately, or being judged."""
+        return self._bodies.get(wtxid) or self.pool.get_by_wtxid(wtxid) or self._judging.find(wtxid)
 
     def remember(self, transactions: Iterable[Transaction]) -> None:
         """Keep bodies that were fetched for a block; they are not in the pool and need not be valid."""
-        self._bodies.keep(transactions)
+        self._bodies.keep(transactions, verified=False)
 
     async def verify_bodies(self, transactions: Sequence[Transaction]) -> None:
         """Check shape and signatures of those not yet checked. Raises `InvalidTransaction`, the first one."""
-        unchecked = [transaction for transaction in transactions if transaction not in self._signatures]
+        unchecked: list[Transaction] = []
+        breaths = Breaths(transactions, ADMIT_PART)
+        while breaths:
+            await trio.lowlevel.checkpoint()
+            known = chain.from_iterable(breaths)
+            unchecked += [transaction for transaction in known if not self._is_verified(transaction.wtxid)]
         breaths = Breaths(unchecked, DECODE_PART)
         while breaths:
             async with self._slice:
@@ -242,6 +248,10 @@ class Admission:
                     check_stateless(transaction, self._limits)
         for error in (await self._signatures.check(unchecked)).values():
             raise error
+
+    def _is_verified(self, wtxid: bytes) -> bool:
+        """What the pool holds was verified, however long ago."""
+        return self._bodies.is_verified(wtxid) or self.pool.get_by_wtxid(wtxid) is not None
 
     @property
     def has_work(self) -> bool:

@@ -20,16 +20,25 @@ from primitives.errors import DrexError
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Part of what somebody submitted, with an answer for each in the end."""
+    """Part of what somebody submitted. This node's RPC gets an answer for each in the end, a peer none."""
 
     source: PeerId | None
     answers: list[Submitted | None]
     fresh: dict[bytes, Transaction] = field(default_factory=dict)  # wtxid -> what is judged here, in order
+    unverified: list[Transaction] = field(default_factory=list)  # those of them with signatures to verify
     places: list[tuple[int, bytes]] = field(default_factory=list)  # (place in answers, wtxid in fresh)
-    elsewhere: dict[int, trio.Event] = field(default_factory=dict)  # place -> end of the batch that judges it
+    elsewhere: dict[int, Batch] = field(default_factory=dict)  # place -> the batch that judges it
     errors: dict[bytes, DrexError] = field(default_factory=dict)  # wtxid -> why it was refused
+    unread: list[DrexError] = field(default_factory=list)  # why others were refused, before they were judged
     malicious: DrexError | None = None  # what no honest node sends
     done: trio.Event = field(default_factory=trio.Event)
+
+    def answer(self, place: int, txid: bytes | None, error: DrexError | None = None) -> None:
+        """What is known at once, without a judgement."""
+        if error is not None:
+            self.unread.append(error)
+        if self.source is None:
+            self.answers[place] = Submitted(txid, error)
 
     def unrefused(self) -> list[Transaction]:
         """What is judged here and was not refused so far, in order."""
@@ -42,26 +51,33 @@ class Judging:
     """Which batch judges which transaction."""
 
     def __init__(self) -> None:
-        self._ends: dict[bytes, trio.Event] = {}  # wtxid -> end of its batch
+        self._batches: dict[bytes, Batch] = {}  # by wtxid
+
+    def find(self, wtxid: bytes) -> Transaction | None:
+        """The transaction with this wtxid, if it is being judged."""
+        batch = self._batches.get(wtxid)
+        return None if batch is None else batch.fresh[wtxid]
 
     def claim(self, batch: Batch, place: int, transaction: Transaction) -> bool:
-        """True if `batch` is to judge it; else another one does, and who needs an answer waits for that."""
+        """True if `batch` is to judge it; else it does already, or another one, whose end who needs an answer
+        waits for."""
         wtxid = transaction.wtxid
-        end = self._ends.setdefault(wtxid, batch.done)
-        if end is batch.done:
+        judge = self._batches.setdefault(wtxid, batch)
+        if judge is batch:
+            if batch.source is None:
+                batch.places.append((place, wtxid))
+            if wtxid in batch.fresh:
+                return False
             batch.fresh[wtxid] = transaction
-            batch.places.append((place, wtxid))
             return True
         if batch.source is None:
-            batch.elsewhere[place] = end
-        else:
-            batch.answers[place] = Submitted(transaction.txid)  # a peer needs no answer
+            batch.elsewhere[place] = judge
         return False
 
     def release(self, batch: Batch) -> None:
         """The batch is judged, or was given up."""
         for wtxid in batch.fresh:
-            del self._ends[wtxid]
+            del self._batches[wtxid]
         batch.done.set()
 
 

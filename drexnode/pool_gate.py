@@ -8,7 +8,7 @@ and shape are checked before (`drexnode/admission.py`). Lists go in whole: the c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from drexnode.finalizer import Finalizer, Head
@@ -28,10 +28,10 @@ from primitives.limits import PLAIN_CHECKS_A_VIEW, RECHECK_BATCH
 
 @dataclass(slots=True)
 class Entered:
-    """What became of a slice: new entries, the refused with their error, and who had to make room."""
+    """What became of a list: new entries, the refused with their error, and who had to make room."""
 
     added: list[Transaction] = field(default_factory=list)
-    refused: list[tuple[Transaction, InvalidTransaction]] = field(default_factory=list)
+    refused: list[tuple[bytes, InvalidTransaction]] = field(default_factory=list)  # by wtxid
     evicted: list[Rejection] = field(default_factory=list)
 
 
@@ -61,16 +61,15 @@ class PoolGate:
             if transaction.txid not in self._leaving:
                 yield transaction
 
-    def enter(self, transactions: Sequence[Transaction], *, explains: bool = False) -> Entered:
-        """Check and take in a slice (about `ADMIT_SLICE`), in order; a known txid is left as it is.
-        `explains` finds out who spent an input that is gone."""
+    def enter(self, transactions: Iterable[Transaction], *, explains: bool = False) -> Entered:
+        """Check and take in, in order; a known txid is left as it is. The event loop is held as long as
+        `transactions` gives more. `explains` finds out who spent an input that is gone."""
         entered = Entered()
         height, now_ms = self._finalizer.head.height, self._now_ms()
         report = self.pool.add(self._checked(transactions, entered, explains), now_ms, height)
-        by_wtxid = {transaction.wtxid: transaction for transaction in transactions}
         entered.added = report.added
         entered.evicted = report.evicted
-        entered.refused += [(by_wtxid[item.wtxid], _error(item)) for item in report.refused]
+        entered.refused += [(item.wtxid, _error(item)) for item in report.refused]
         return entered
 
     def refuse(self, transaction: Transaction, error: InvalidTransaction) -> list[Rejection]:
@@ -114,31 +113,31 @@ class PoolGate:
         return rejections
 
     def _checked(
-        self, transactions: Sequence[Transaction], entered: Entered, explains: bool
+        self, transactions: Iterable[Transaction], entered: Entered, explains: bool
     ) -> Iterator[NewEntry]:
         """Lazily, so that each is checked when those before it are in the pool."""
         context, state = self._finalizer.context(explains=explains), self._finalizer.state
         time_ms, height = self._time(), context.parent.height + 1
-        view = self._view_of_tip(len(transactions))
+        view = self._view_of_tip()
         for transaction in transactions:
-            if transaction.txid in self.pool:
-                continue
+            self._plain_checks += 1
             share = plain_share(view, transaction, height)
             if share is not None:  # all its inputs are in the state: it builds on nothing that is pending
                 yield NewEntry(transaction, share)
+                continue
+            if transaction.txid in self.pool:
                 continue
             error = self._problem(transaction, context, time_ms)
             if error is None:
                 yield NewEntry(transaction, charged_to(state, transaction, self._find_unconfirmed))
             else:
-                entered.refused.append((transaction, error))
+                entered.refused.append((transaction.wtxid, error))
 
-    def _view_of_tip(self, checks: int) -> StateView:
+    def _view_of_tip(self) -> StateView:
         """A view of the tip that nothing is written to, and what plain transfers found out about it."""
         head = self._finalizer.head
         if self._tip is None or self._tip[0] is not head or self._plain_checks >= PLAIN_CHECKS_A_VIEW:
             self._tip, self._plain_checks = (head, StateView(self._finalizer.state)), 0
-        self._plain_checks += checks
         return self._tip[1]
 
     def _problem(

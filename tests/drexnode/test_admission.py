@@ -224,7 +224,8 @@ async def test_a_node_that_is_catching_up_refuses_and_says_why(tmp_path: Path) -
         with pytest.raises(DrexError, match="catching up") as refused:
             await desk.submit(transfer)
         assert refused.value.code == "NODE_NOT_READY"
-        assert codes(await desk.admission.admit([transfer.raw], source=PEER)) == ["NODE_NOT_READY"]
+        assert await desk.admission.admit([transfer.raw], source=PEER) == []
+        assert not desk.admission.has_work
         assert not desk.reports
 
 
@@ -243,9 +244,9 @@ async def test_a_peer_is_charged_once_a_batch_for_what_no_honest_node_sends(tmp_
         good, other, third = desk.chain.transfers(3)
         chain_id = desk.finalizer.chain_id
         bad = [with_false_signature(item, chain_id).raw for item in (other, third)]
-        answers = await desk.admission.admit([good.raw, *bad, b"junk"], source=PEER)
-        assert codes(answers)[0] is None
-        assert len(desk.admission.pool) == 1
+        assert await desk.admission.admit([good.raw, *bad, b"junk"], source=PEER) == []
+        assert list(desk.admission.candidates()) == [good]
+        assert refused_so_far(desk) == {"TX_BAD_SIGNATURE": 2, "TX_MALFORMED": 1}
         assert [report[:2] for report in desk.reports] == [(PEER, Offence.INVALID_MESSAGE)]
 
 
@@ -254,8 +255,30 @@ async def test_a_peer_is_not_charged_for_what_the_state_refuses(tmp_path: Path) 
         [transfer] = desk.chain.transfers(1)
         await desk.submit(transfer)
         rival = conflicting(transfer, desk.finalizer.chain_id)
-        assert codes(await desk.admission.admit([rival.raw], source=PEER)) == ["TX_DOUBLE_SPEND"]
+        await desk.admission.admit([rival.raw], source=PEER)
+        assert refused_so_far(desk) == {"TX_DOUBLE_SPEND": 1}
         assert not desk.reports
+
+
+def refused_so_far(desk: Desk) -> dict[str, int]:
+    """Refusals by code, as the metric has them."""
+    [metric] = desk.finalizer._metrics.tx_rejected_total.collect()
+    samples = [sample for sample in metric.samples if sample.name.endswith("_total")]
+    return {sample.labels["code"]: int(sample.value) for sample in samples}
+
+
+async def test_what_a_peer_brings_while_others_judge_it_is_judged_once(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as desk:
+        [transfer] = desk.chain.transfers(1)
+        desk.verifier.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.submit, transfer)
+            await trio.testing.wait_all_tasks_blocked()
+            assert desk.admission.lookup(transfer.wtxid) == transfer  # a block may name it already
+            assert await desk.admission.admit([transfer.raw, transfer.raw], source=PEER) == []
+            desk.verifier.gate.set()
+        assert desk.verifier.calls == [1]
+        assert list(desk.admission.candidates()) == [transfer]
 
 
 async def test_the_batches_of_one_peer_enter_in_order_though_judged_side_by_side(tmp_path: Path) -> None:

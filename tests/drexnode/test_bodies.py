@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from drexnode.bodies import Bodies
 from drexnode.metrics import Metrics
@@ -27,60 +28,64 @@ def transfers(tmp_path_factory: pytest.TempPathFactory) -> list[Transaction]:
         return Chain(finalizer, document).transfers(COUNT)
 
 
-def test_a_body_is_found_by_its_wtxid_and_by_its_bytes(transfers: list[Transaction]) -> None:
+def test_a_body_is_found_by_its_wtxid(transfers: list[Transaction]) -> None:
     bodies = Bodies()
-    bodies.keep(transfers[:2])
+    bodies.keep(transfers[:2], verified=True)
     assert bodies.get(transfers[0].wtxid) is transfers[0]
-    assert bodies.of_raw(bytes(bytearray(transfers[1].raw))) is transfers[1]
     assert bodies.get(transfers[2].wtxid) is None
-    assert bodies.of_raw(transfers[2].raw) is None
 
 
-def test_never_more_than_the_bound_are_kept_and_the_newest_half_always(transfers: list[Transaction]) -> None:
+def test_only_what_was_verified_counts_as_verified(transfers: list[Transaction]) -> None:
+    bodies = Bodies()
+    good, fetched, later = transfers[:3]
+    bodies.keep([good], verified=True)
+    bodies.keep([good, fetched, later], verified=False)
+    bodies.keep([later], verified=True)
+    assert [bodies.is_verified(each.wtxid) for each in transfers[:4]] == [True, False, True, False]
+    assert not bodies.is_verified(good.txid)
+
+
+def test_never_more_than_the_bound_are_kept_and_always_the_newest(transfers: list[Transaction]) -> None:
     bodies = Bodies(max_transactions=10)
     for place, transaction in enumerate(transfers):
-        bodies.keep([transaction])
-        assert len(bodies) <= 10
-        for recent in transfers[max(0, place - 4) : place + 1]:
-            assert bodies.get(recent.wtxid) is recent
-            assert bodies.of_raw(recent.raw) is recent
-    assert bodies.get(transfers[0].wtxid) is None
-    assert bodies.of_raw(transfers[0].raw) is None
+        bodies.keep([transaction], verified=place % 2 == 0)
+        kept = transfers[max(0, place - 9) : place + 1]
+        assert [each for each in transfers if bodies.get(each.wtxid)] == kept
+        assert len(bodies) == len(kept)
+        assert len(bodies._unverified) == sum(not bodies.is_verified(each.wtxid) for each in kept)
 
 
 def test_the_bound_holds_for_bytes(transfers: list[Transaction]) -> None:
     largest = max(len(transaction.raw) for transaction in transfers)
     bodies = Bodies(max_bytes=6 * largest)
     for transaction in transfers:
-        bodies.keep([transaction])
+        bodies.keep([transaction], verified=True)
         assert sum(len(each.raw) for each in transfers if bodies.get(each.wtxid)) <= 6 * largest
         assert bodies.get(transaction.wtxid) is transaction
 
 
 def test_what_comes_again_takes_no_more_room(transfers: list[Transaction]) -> None:
     bodies = Bodies(max_transactions=10)
-    bodies.keep(transfers[:4])
+    bodies.keep(transfers[:4], verified=True)
     for _ in range(20):
-        bodies.keep(transfers[:4])
+        bodies.keep(transfers[:4], verified=True)
     assert len(bodies) == 4
     assert bodies.get(transfers[0].wtxid) is transfers[0]
 
 
-async def test_marks_of_verified_signatures_are_bounded_and_the_newest_half_is_kept(
-    transfers: list[Transaction],
-) -> None:
-    verifier = Verifier()
-    signatures = Signatures(verifier, max_marks=10)
-    for place in range(0, COUNT, 2):
-        assert await signatures.check(transfers[place : place + 2]) == {}
-        assert sum(each in signatures for each in transfers) <= 10
-        assert all(each in signatures for each in transfers[max(0, place - 2) : place + 2])
-    assert verifier.verified == COUNT
-    assert transfers[0] not in signatures
-    assert await signatures.check(transfers[-2:]) == {}
-    assert verifier.verified == COUNT  # marked: not verified again
-    assert await signatures.check(transfers[:1]) == {}
-    assert verifier.verified == COUNT + 1  # forgotten: verified again
+async def test_what_has_good_signatures_is_kept_as_verified(transfers: list[Transaction]) -> None:
+    verifier, bodies = Verifier(), Bodies()
+    witness = structs.replace(transfers[1].witness, signatures=transfers[2].witness.signatures)
+    bad = structs.replace(transfers[1], witness=witness, wtxid=b"w" * 32)
+    errors = await Signatures(verifier, bodies).check([transfers[0], bad, transfers[3]])
+    assert {wtxid: error.code for wtxid, error in errors.items()} == {bad.wtxid: "TX_BAD_SIGNATURE"}
+    assert errors[bad.wtxid].data["public_key"] == transfers[1].witness.signatures[0][0].hex()
+    assert [bodies.is_verified(each.wtxid) for each in (transfers[0], bad, transfers[3])] == [
+        True,
+        False,
+        True,
+    ]
+    assert verifier.verified == 3
 
 
 def test_own_transactions_are_offered_again_each_in_its_turn(transfers: list[Transaction]) -> None:

@@ -44,7 +44,7 @@ def well_formed(transaction: Transaction) -> bool:
 
 
 def answers(entered: Entered) -> tuple[list[bytes], list[tuple[bytes, str]]]:
-    return [each.txid for each in entered.added], [(each.txid, error.code) for each, error in entered.refused]
+    return [each.txid for each in entered.added], [(wtxid, error.code) for wtxid, error in entered.refused]
 
 
 def refusals(built: BuiltBlock) -> list[tuple[bytes, str]]:

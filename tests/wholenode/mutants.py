@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-import drexnode.signatures
+import drexnode.bodies
 import primitives.validators
 import storage.leveldb
 import storage.signing_state
@@ -21,7 +21,6 @@ from drexnode.admission import Admission
 from drexnode.dissemination import Dissemination
 from drexnode.finalizer import Finalizer
 from drexnode.sync_pipeline import BlockPipeline
-from ledger.transaction import Transaction
 from storage.chain_store import ChainStore
 from storage.vote_journal import JournalContents
 from storage.watermark import WatermarkContents
@@ -39,23 +38,14 @@ class Mutant:
 @contextmanager
 def _cache_by_txid() -> Iterator[None]:
     """What was verified is remembered by its txid, which leaves the witness out."""
-    signatures = drexnode.signatures.Signatures
-    check = signatures.check
+    bodies = drexnode.bodies.Bodies
 
-    def contains(self: Any, transaction: Transaction) -> bool:
-        return transaction.txid in self._marks
+    def is_verified(self: Any, wtxid: bytes) -> bool:
+        verified = {body.txid for body in self._row if body.wtxid not in self._unverified}
+        asked = self._by_wtxid.get(wtxid)
+        return asked is not None and asked.txid in verified
 
-    async def by_txid(self: Any, transactions: Any) -> Any:
-        marks, self._marks = self._marks, set()
-        transactions = [transaction for transaction in transactions if transaction.txid not in marks]
-        errors = await check(self, transactions)
-        self._marks = marks
-        for transaction in transactions:
-            if transaction.wtxid not in errors:
-                marks.add(transaction.txid)
-        return errors
-
-    with mock.patch.multiple(signatures, __contains__=contains, check=by_txid):
+    with mock.patch.object(bodies, "is_verified", is_verified):
         yield
 
 
