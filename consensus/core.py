@@ -179,7 +179,7 @@ class QbftCore:
             else:
                 machine.begin_above(last.round)
         else:
-            machine.start(event.has_work)
+            machine.start(event.has_work, event.since_parent_ms)
 
     # --- messages
 

@@ -102,13 +102,14 @@ class HeightMachine:
 
     # --- the start of the height
 
-    def start(self, has_work: bool) -> None:
-        """Begin in round 0, waiting for something to propose."""
+    def start(self, has_work: bool, since_parent_ms: int) -> None:
+        """Begin in round 0, waiting for something to propose and for the rest of the interval."""
         self.has_work = has_work
         if self.config.empty_block_period_ms > 0:
             self.start_timer(TimerKind.EMPTY_BLOCK, self.config.empty_block_period_ms)
-        if self.config.min_block_interval_ms > 0:
-            self.start_timer(TimerKind.BLOCK_INTERVAL, self.config.min_block_interval_ms)
+        interval_ms = self.config.min_block_interval_ms - since_parent_ms
+        if interval_ms > 0:
+            self.start_timer(TimerKind.BLOCK_INTERVAL, interval_ms)
         else:
             self._on_interval_over()
 

@@ -67,6 +67,8 @@ class StartHeight(_Value, frozen=True):
     `parent` and `parent_certificate` are the tip (None certificate only for genesis). `validators` is the
     set of `height`; `proposers` are all its keys in the ledger's proposer order, so that the proposer of
     round r is `proposers[r mod n]`. `has_work` tells whether the pool holds anything executable now.
+    `since_parent_ms` is how long ago the parent was proposed, 0 if that is not known: what is left of
+    `min_block_interval_ms` is waited for.
     """
 
     height: int
@@ -76,6 +78,7 @@ class StartHeight(_Value, frozen=True):
     proposers: tuple[bytes, ...]
     has_work: bool = False
     recovered: Recovered | None = None
+    since_parent_ms: int = 0
 
 
 class MessageReceived(_Value, frozen=True):

@@ -83,13 +83,13 @@ class Admission:
         self._gate = PoolGate(pool, finalizer, now_ms)
         self._limits = _transaction_limits(finalizer.genesis.parameters.limits)
         self._bodies = Bodies()
-        self._signatures = Signatures(verifier, self._bodies)
+        self._signatures = Signatures(verifier, self._bodies, finalizer.right_of_way)
         self._outcomes = Outcomes()
         self._own = OwnTransactions(metrics)
         self._judging = Judging()
         self._rows = Rows()
         self._slice = trio.Lock()
-        self._grown = trio.Event()
+        self._right_of_way = finalizer.right_of_way
         self._final = trio.Event()
         finalizer.on_final(self.on_final)
 
@@ -135,6 +135,7 @@ class Admission:
         """Decode, and answer what is known or misshapen."""
         breaths = Breaths(list(enumerate(raws)), DECODE_PART)
         while breaths:
+            await self._right_of_way.give_way()
             async with self._slice:
                 self._read_breath(batch, chain.from_iterable(breaths))
 
@@ -171,11 +172,9 @@ class Admission:
         added: list[Transaction] = []
         breaths = Breaths(batch.unrefused(), ADMIT_SLICE)
         while breaths:
+            await self._right_of_way.give_way()
             async with self._slice:
                 added += self._enter_breath(batch, chain.from_iterable(breaths))
-        if added:
-            self._grown.set()
-            self._grown = trio.Event()
         if added and relay:
             self._spread(added, source=batch.source)
         if added:
@@ -241,12 +240,14 @@ class Admission:
             await trio.lowlevel.checkpoint()
             known = chain.from_iterable(breaths)
             unchecked += [transaction for transaction in known if not self._is_verified(transaction.wtxid)]
-        breaths = Breaths(unchecked, DECODE_PART)
-        while breaths:
-            async with self._slice:
-                for transaction in chain.from_iterable(breaths):
-                    check_stateless(transaction, self._limits)
-        for error in (await self._signatures.check(unchecked)).values():
+        with self._right_of_way.urgent():
+            breaths = Breaths(unchecked, DECODE_PART)
+            while breaths:
+                async with self._slice:
+                    for transaction in chain.from_iterable(breaths):
+                        check_stateless(transaction, self._limits)
+            errors = await self._signatures.check(unchecked, urgent=True)
+        for error in errors.values():
             raise error
 
     def _is_verified(self, wtxid: bytes) -> bool:
@@ -258,6 +259,10 @@ class Admission:
         """True when the pool holds something to propose."""
         return self._gate.has_work()
 
+    async def judged(self) -> bool:
+        """Wait until something of what is being judged is in the pool; False at once when that is nothing."""
+        return await self._judging.one_ends()
+
     def candidates(self) -> Iterator[Transaction]:
         """Transactions for the next block, parents first, in fair order."""
         return self._gate.candidates()
@@ -265,10 +270,6 @@ class Admission:
     def fills(self, limits: BlockLimits) -> bool:
         """True when the pool holds a full block."""
         return len(self.pool) >= limits.max_transactions or self.pool.size_bytes >= limits.max_bytes
-
-    async def grown(self) -> None:
-        """Wait until something enters the pool."""
-        await self._grown.wait()
 
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """The block builder found that the rules refuse these at this height."""

@@ -58,6 +58,13 @@ class Judging:
         batch = self._batches.get(wtxid)
         return None if batch is None else batch.fresh[wtxid]
 
+    async def one_ends(self) -> bool:
+        """Wait for the end of a batch under way; False at once when nothing is being judged."""
+        if not self._batches:
+            return False
+        await next(iter(self._batches.values())).done.wait()
+        return True
+
     def claim(self, batch: Batch, place: int, transaction: Transaction) -> bool:
         """True if `batch` is to judge it; else it does already, or another one, whose end who needs an answer
         waits for."""

@@ -1,9 +1,11 @@
 """Builds this validator's blocks from the pool, at the pace that suits the load.
 
-Idle, a block is built at once. Under load (the last block was not small) the builder waits for a fuller one:
-tiny blocks cost every node the same fixed work as full ones. A block ends with what its proposer gathers in a
-small part of a round: on a slow machine it is smaller, and all can check it before the round is over. What
-the rules refuse at this height leaves the pool with its code; what no longer fits stays for the next block.
+Idle, a block is built at once. Under load (the last block was not small) the builder waits for what is just
+being judged, up to a bound: while more comes in than this node can take, blocks are fuller, since small ones
+cost every node the same fixed work; while it has time to spare, they are early. A block ends with what its
+proposer gathers in a small part of a round: on a slow machine it is smaller, and all can check it before the
+round is over. What the rules refuse at this height leaves the pool with its code; what no longer fits stays
+for the next block.
 """
 
 from __future__ import annotations
@@ -61,17 +63,18 @@ class BlockBuilder:
         while True:
             head = finalizer.head
             begin = trio.current_time()
-            built = await breathe(
-                build_block(
-                    finalizer.state,
-                    finalizer.tree,
-                    finalizer.context(),
-                    self._public_key,
-                    max(self._now_ms(), head.header.timestamp_ms + 1),
-                    self._gather(),
-                ),
-                lambda: finalizer.head is head,  # noqa: B023 - called within this turn of the loop
-            )
+            with finalizer.right_of_way.urgent():
+                built = await breathe(
+                    build_block(
+                        finalizer.state,
+                        finalizer.tree,
+                        finalizer.context(),
+                        self._public_key,
+                        max(self._now_ms(), head.header.timestamp_ms + 1),
+                        self._gather(),
+                    ),
+                    lambda: finalizer.head is head,  # noqa: B023 - called within this turn of the loop
+                )
             if built is not None:
                 self._admission.refuse(built.refused)
                 self._metrics.block_execute_seconds.labels("build").observe(trio.current_time() - begin)
@@ -88,8 +91,8 @@ class BlockBuilder:
             return
         limits = self._finalizer.genesis.parameters.limits
         with trio.move_on_at(self._last_final + self._batch_wait_ms / 1000):
-            while not self._admission.fills(limits):
-                await self._admission.grown()
+            while not self._admission.fills(limits) and await self._admission.judged():
+                pass
 
     def _note_final(self) -> None:
         self._last_final = trio.current_time()

@@ -61,7 +61,7 @@ class PoolSection:
     max_transactions: int = _key(50_000, "Transactions held at most.", low=1, high=5_000_000)
     max_bytes: int = _key(64 << 20, "Bytes held at most.", low=1 << 16, high=1 << 34)
     batch_wait_ms: int = _key(
-        50, "Under load, a proposer waits this long for a fuller block.", low=0, high=10_000
+        50, "Under load, a proposer waits at most this long for what is being judged.", low=0, high=10_000
     )
     verify_workers: int = _key(0, "Worker processes for signatures; 0: inline.", low=0, high=64)
 

@@ -86,6 +86,7 @@ class ConsensusDriver:
             answer=self.feed,
             metrics=metrics,
         )
+        self._proposed: tuple[int, float] = (0, 0.0)  # the last height that was proposed, and when
         self._nursery: trio.Nursery | None = None
         self._build_scope = trio.CancelScope()
         self._check_scope = trio.CancelScope()
@@ -147,9 +148,25 @@ class ConsensusDriver:
         self._phases.height_started(height)
         self.feed(
             inp.StartHeight(
-                height, head.header, certificate, head.validators, order, self._has_work(), recovered
+                height,
+                head.header,
+                certificate,
+                head.validators,
+                order,
+                self._has_work(),
+                recovered,
+                self._since_proposal_ms(head.height),
             )
         )
+
+    def _note_proposal(self, height: int) -> None:
+        if height > self._proposed[0]:
+            self._proposed = height, trio.current_time()
+
+    def _since_proposal_ms(self, height: int) -> int:
+        """How long ago the block of a height was first proposed; 0 if this node does not know."""
+        proposed, at = self._proposed
+        return int((trio.current_time() - at) * 1000) if proposed == height else 0
 
     async def _read_messages(self) -> None:
         inbox = self._transport.inbox(Channel.CONSENSUS)
@@ -185,6 +202,7 @@ class ConsensusDriver:
             case fx.SendTo(peer, data):
                 self._transport.send(PeerId(peer), Channel.CONSENSUS, data)
             case fx.ValidateProposal():
+                self._note_proposal(effect.height)
                 self._check_scope = self._instead_of(self._check_scope, self._check, effect)
             case fx.BodySource(ref, peer):
                 self._candidates.add_source(ref, PeerId(peer))
@@ -253,6 +271,7 @@ class ConsensusDriver:
         executed = await self._builder.build(effect.round)
         self._candidates.adopt(executed)
         block = executed.block
+        self._note_proposal(effect.height)
         self.feed(inp.BlockBuilt(effect.height, effect.round, block.header, tuple(block.wtxids)))
         await self._work_ahead(block.header)
 

@@ -46,7 +46,8 @@ class Executor:
             begin = trio.current_time()
             execution = self._execution_of(block)
             try:
-                executed = await execution.drive_while(lambda: finalizer.head is head)
+                with finalizer.right_of_way.urgent():
+                    executed = await execution.drive_while(lambda: finalizer.head is head)
             except InvalidBlock:
                 self._under_way = None
                 await finalizer.settled()  # what is just being written is on disk before it is the head

@@ -15,7 +15,7 @@ import trio
 from consensus.evidence import ConflictProof
 from drexnode.metrics import Metrics
 from drexnode.protocol_guard import UpgradeNeeded, check_protocol, find_upgrade_needed
-from drexnode.slicing import Resumable, breathe
+from drexnode.slicing import Resumable, RightOfWay, breathe
 from drexnode.telemetry import get_logger
 from ledger.block import FinalizedBlock
 from ledger.execute import ExecutedBlock, ExecutionContext
@@ -73,6 +73,7 @@ class Finalizer:
         self.upgrade_needed: UpgradeNeeded | None = None  # the next block's rules are not in this program
         self._decided_by: ValidatorSet | None = None  # the head; None until this run decided one
         self._ahead: tuple[ExecutedBlock, Resumable[PreparedBlock]] | None = None
+        self.right_of_way = RightOfWay()
         self._one_at_a_time = trio.Lock()
         self._grown = trio.Event()
         metrics.chain_height.set(head.height)
@@ -133,7 +134,8 @@ class Finalizer:
             self._check_override(block)
             check_protocol(self.state, block.height)
             begin = trio.current_time()
-            prepared = await self._preparation_of(executed).finish()
+            with self.right_of_way.urgent():
+                prepared = await self._preparation_of(executed).finish()
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.store.write, prepared, block.certificate)
                 self.store.apply(prepared)

@@ -8,26 +8,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from drexnode.bodies import Bodies
-from drexnode.slicing import slices_of
+from drexnode.slicing import RightOfWay, slices_of
 from drexnode.verifier import Verifier
 from ledger import codes
 from ledger.transaction import Transaction, signature_checks
 from primitives.errors import InvalidTransaction
-from primitives.limits import ADMIT_PART
+from primitives.limits import VERIFY_BATCH
 
 
 class Signatures:
     """What one node verifies, and keeps among its bodies."""
 
-    def __init__(self, verifier: Verifier, bodies: Bodies) -> None:
+    def __init__(self, verifier: Verifier, bodies: Bodies, right_of_way: RightOfWay) -> None:
         self._verifier = verifier
         self._bodies = bodies
+        self._right_of_way = right_of_way
 
-    async def check(self, transactions: Sequence[Transaction]) -> dict[bytes, InvalidTransaction]:
+    async def check(
+        self, transactions: Sequence[Transaction], *, urgent: bool = False
+    ) -> dict[bytes, InvalidTransaction]:
         """Verify all. wtxid → TX_BAD_SIGNATURE, naming the first key whose signature is false; what is not in
-        the answer is kept as verified: its shape was checked before."""
+        the answer is kept as verified: its shape was checked before. `urgent`: for a block under discussion,
+        which gives way to nothing; what it has verified meanwhile is not verified again."""
         errors: dict[bytes, InvalidTransaction] = {}
-        for part in slices_of(transactions, ADMIT_PART):
+        is_verified = self._bodies.is_verified
+        for asked in slices_of(transactions, VERIFY_BATCH):
+            if not urgent:
+                await self._right_of_way.give_way()
+            part = [transaction for transaction in asked if not is_verified(transaction.wtxid)]
             checks = [check for transaction in part for check in signature_checks(transaction)]
             answers = await self._verifier.verify(checks)
             if all(answers):

@@ -7,13 +7,14 @@ other until the time of one breath is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Generic, TypeVar
 
 import trio
 
 from ledger.slices import Slices
-from primitives.limits import BREATH_SECONDS
+from primitives.limits import BREATH_SECONDS, GIVE_WAY_SECONDS
 
 T = TypeVar("T")
 
@@ -75,6 +76,35 @@ class Resumable(Generic[T]):
         except Exception as error:
             self._error = error
             raise
+
+
+class RightOfWay:
+    """Who goes first on one event loop. While work is under way for which other validators wait (a block is
+    built, checked, made final), the rest takes no breath, or one each `GIVE_WAY_SECONDS` if that lasts: it
+    goes on while this node waits for others."""
+
+    def __init__(self) -> None:
+        self._urgent = 0
+        self._clear = trio.Event()
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """The work within goes first."""
+        self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+            if not self._urgent:
+                self._clear.set()
+                self._clear = trio.Event()
+
+    async def give_way(self) -> None:
+        """Called before a breath of work that can wait. No checkpoint while nothing is urgent."""
+        if self._urgent:
+            with trio.move_on_after(GIVE_WAY_SECONDS):
+                while self._urgent:
+                    await self._clear.wait()
 
 
 class Breaths(Generic[T]):

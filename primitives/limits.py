@@ -234,6 +234,7 @@ VERIFY_RESTART_MAX_SECONDS = 5.0
 
 # --- the node's own queues
 BREATH_SECONDS = 0.0004  # of one piece of work between two turns of the event loop
+GIVE_WAY_SECONDS = 0.05  # what can wait takes a breath at least this often
 DRIVER_DURABLE_QUEUE = 256
 DRIVER_EVIDENCE_KEPT = 1024
 EVIDENCE_PER_VALIDATOR = 64  # more proofs against one key say nothing new

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consensus.config import QbftConfig
-from consensus.effects import BuildBlock, Decide, Persist, PushPool, Reject, RequestSync, SendTo
+from consensus.effects import BuildBlock, Decide, Persist, PushPool, Reject, RequestSync, SendTo, SetTimer
 from consensus.history import History
 from consensus.inputs import BlockBuilt, Outcome, PeerId, StartHeight, TimerKind, Verdict, WorkAvailable
 from consensus.observation import Phase
@@ -76,6 +76,20 @@ def test_without_a_period_a_block_follows_the_interval_at_once() -> None:
     engine.start()
     assert not of_type(engine.effects, BuildBlock)
     assert of_type(engine.expire(TimerKind.BLOCK_INTERVAL), BuildBlock)
+
+
+def test_the_interval_counts_from_the_parents_proposal() -> None:
+    for since_ms, left in ((0, [50]), (30, [20]), (50, []), (900, [])):
+        engine = Engine(me="A", empty_block_period_ms=0, min_block_interval_ms=50)
+        cast = engine.cast
+        order = tuple(cast.keys[name].public_key for name in cast.names)
+        effects = engine.feed(
+            StartHeight(1, cast.genesis, None, cast.validators, order, since_parent_ms=since_ms)
+        )
+        timers = [effect for effect in effects if isinstance(effect, SetTimer)]
+        waits = [timer.delay_ms for timer in timers if timer.timer.kind is TimerKind.BLOCK_INTERVAL]
+        assert waits == left
+        assert bool(of_type(effects, BuildBlock)) is not bool(left)
 
 
 def test_work_makes_all_but_the_proposer_push_their_pool_to_it() -> None:

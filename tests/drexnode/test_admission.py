@@ -469,15 +469,27 @@ async def test_own_transactions_that_wait_are_offered_again_until_final(
         assert desk.admission.unfinished() == []
 
 
-async def test_growth_is_told_to_who_waits_for_a_fuller_block(tmp_path: Path) -> None:
+async def test_who_waits_for_a_fuller_block_hears_when_something_is_judged(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         limits = desk.finalizer.genesis.parameters.limits
         assert not desk.admission.fills(limits)
+        assert not await desk.admission.judged()  # nothing is under way
+        desk.verifier.gate = trio.Event()
+        heard: list[bool] = []
+
+        async def hear() -> None:
+            heard.append(await desk.admission.judged())
+
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(desk.admission.grown)
+                nursery.start_soon(desk.submit, *desk.chain.transfers(1))
                 await trio.testing.wait_all_tasks_blocked()
-                await desk.submit(*desk.chain.transfers(1))
+                nursery.start_soon(hear)
+                await trio.testing.wait_all_tasks_blocked()
+                assert heard == []
+                desk.verifier.gate.set()
+        assert heard == [True]
+        assert desk.admission.has_work
 
 
 async def test_what_waits_long_is_checked_again_and_leaves_if_it_no_longer_may(tmp_path: Path) -> None:

@@ -69,25 +69,56 @@ async def test_an_idle_network_builds_at_once(tmp_path: Path) -> None:
         assert took_s < WAIT_MS / 2000
 
 
-async def test_after_a_full_block_the_builder_waits_for_a_fuller_one_but_not_above_round_0(
+async def test_after_a_full_block_the_builder_waits_for_what_is_judged_but_not_above_round_0(
     tmp_path: Path,
 ) -> None:
     async with open_works(tmp_path) as works:
         await works.desk.decide(*works.desk.chain.transfers(BUSY_BLOCK_TRANSACTIONS))
-        _, at_once_s = await works.build(round=1)
         first, second = works.desk.chain.transfers(2)
         await works.desk.submit(first)
+        works.desk.verifier.gate = trio.Event()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(works.desk.submit, second)
+            await trio.testing.wait_all_tasks_blocked()
+            early, at_once_s = await works.build(round=1)
             built: list[ExecutedBlock] = []
 
             async def build() -> None:
                 built.append((await works.build())[0])
 
             nursery.start_soon(build)
-            await trio.sleep(WAIT_MS / 4000)
-            await works.desk.submit(second)
-        assert built[0].block.wtxids == [first.wtxid, second.wtxid]
+            await trio.testing.wait_all_tasks_blocked()
+            works.desk.verifier.gate.set()
+        assert early.block.wtxids == [first.wtxid]
         assert at_once_s < WAIT_MS / 2000
+        assert built[0].block.wtxids == [first.wtxid, second.wtxid]
+
+
+async def test_after_a_full_block_nothing_is_waited_for_while_nothing_is_judged(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_works(tmp_path) as works:
+        await works.desk.decide(*works.desk.chain.transfers(BUSY_BLOCK_TRANSACTIONS))
+        (payment,) = works.desk.chain.transfers(1)
+        await works.desk.submit(payment)
+        executed, took_s = await works.build()
+        assert (executed.block.wtxids, took_s) == ([payment.wtxid], 0)
+
+
+async def test_the_wait_for_what_is_judged_ends_after_a_while(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_works(tmp_path) as works:
+        await works.desk.decide(*works.desk.chain.transfers(BUSY_BLOCK_TRANSACTIONS))
+        (slow,) = works.desk.chain.transfers(1)
+        works.desk.verifier.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(works.desk.submit, slow)
+            await trio.testing.wait_all_tasks_blocked()
+            executed, took_s = await works.build()
+            works.desk.verifier.gate.set()
+        assert executed.block.transactions == ()
+        assert took_s == pytest.approx(WAIT_MS / 1000, abs=0.01)
 
 
 async def test_a_block_ends_with_what_is_gathered_in_a_small_part_of_a_round(tmp_path: Path) -> None:

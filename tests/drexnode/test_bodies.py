@@ -11,6 +11,7 @@ from drexnode.bodies import Bodies
 from drexnode.metrics import Metrics
 from drexnode.own_transactions import OwnTransactions
 from drexnode.signatures import Signatures
+from drexnode.slicing import RightOfWay
 from drexnode.verifier import Verifier
 from ledger.transaction import Transaction
 from primitives.limits import RESEND_INTERVAL_MS
@@ -77,7 +78,7 @@ async def test_what_has_good_signatures_is_kept_as_verified(transfers: list[Tran
     verifier, bodies = Verifier(), Bodies()
     witness = structs.replace(transfers[1].witness, signatures=transfers[2].witness.signatures)
     bad = structs.replace(transfers[1], witness=witness, wtxid=b"w" * 32)
-    errors = await Signatures(verifier, bodies).check([transfers[0], bad, transfers[3]])
+    errors = await Signatures(verifier, bodies, RightOfWay()).check([transfers[0], bad, transfers[3]])
     assert {wtxid: error.code for wtxid, error in errors.items()} == {bad.wtxid: "TX_BAD_SIGNATURE"}
     assert errors[bad.wtxid].data["public_key"] == transfers[1].witness.signatures[0][0].hex()
     assert [bodies.is_verified(each.wtxid) for each in (transfers[0], bad, transfers[3])] == [

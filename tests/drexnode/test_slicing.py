@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
-from drexnode.slicing import Resumable
+from drexnode.slicing import Resumable, RightOfWay
 from ledger.slices import Slices
 from primitives.errors import InvariantViolation
+from primitives.limits import GIVE_WAY_SECONDS
 
 pytestmark = pytest.mark.trio
 
@@ -61,3 +63,35 @@ async def test_a_failure_is_raised_to_every_driver() -> None:
     for _ in range(2):
         with pytest.raises(InvariantViolation, match="BROKEN"):
             await shared.finish()
+
+
+async def test_what_can_wait_goes_on_when_the_last_urgent_work_is_done() -> None:
+    way, went_on = RightOfWay(), trio.Event()
+
+    async def patient() -> None:
+        await way.give_way()
+        went_on.set()
+
+    async with trio.open_nursery() as nursery:
+        with way.urgent():
+            with way.urgent():
+                nursery.start_soon(patient)
+                await trio.testing.wait_all_tasks_blocked()
+            assert not went_on.is_set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert went_on.is_set()
+
+
+async def test_what_can_wait_is_not_held_up_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    way, begin = RightOfWay(), trio.current_time()
+    with way.urgent():
+        await way.give_way()
+    assert trio.current_time() - begin == pytest.approx(GIVE_WAY_SECONDS)
+
+
+async def test_work_that_fails_leaves_the_way_clear(autojump_clock: trio.testing.MockClock) -> None:
+    way, begin = RightOfWay(), trio.current_time()
+    with pytest.raises(InvariantViolation), way.urgent():
+        raise InvariantViolation("BROKEN", "in urgent work")
+    await way.give_way()
+    assert trio.current_time() == begin
