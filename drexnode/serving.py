@@ -184,7 +184,7 @@ class BlockServer:
         if bag.is_full:
             return None
         if recent is not None:
-            bag.fill(transaction.raw for transaction in recent.block.transactions[first_index:])
+            bag.fill(recent.raws[first_index:])
         else:
             await self._fill_from_store(bag, header, first_index)
         if not bag.items and header.tx_count:
@@ -208,9 +208,7 @@ class BlockServer:
 
     def _content_of(self, wanted: bytes) -> ProposalResponse | None:
         """Header and wtxids of a block by its id: under discussion, recent, or stored."""
-        block = self._find_block(wanted)
-        if block is None and (recent := self._recent.with_id(wanted)) is not None:
-            block = recent.block
+        block = self._find_block(wanted) or self._recent.with_id(wanted)
         if block is not None:
             return ProposalResponse(block.header, tuple(block.wtxids))
         height = self._queries.height_of(wanted)

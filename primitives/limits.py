@@ -266,7 +266,6 @@ REJECTION_MEMORY_MS = 60 * 60 * 1000
 # --- admission of transactions (drexnode/admission.py)
 BODIES_KEPT = 16_384  # recently seen transactions beside the pool
 BODIES_BYTES = 32 * MIB
-VERIFIED_MARKS = 131_072  # wtxids whose signatures were verified
 MAX_WAITERS = 100_000  # transactions whose outcome somebody waits for
 DECODE_SLICE = 16  # transactions decoded between two turns of the event loop
 DECODE_PART = 4  # decoded before the time of a breath is looked at: the largest take 1 ms each
@@ -278,7 +277,7 @@ RESEND_BYTES = MIB  # of our own pending transactions, sent again at one time
 
 # --- serving
 RECENT_BLOCKS = 16  # final blocks kept in RAM for peers that are a little behind
-RECENT_BLOCK_BYTES = 6 * MIB  # of encoded transactions; decoded they take five times as much
+RECENT_BLOCK_BYTES = 6 * MIB  # of their encoded transactions
 SERVED_BODIES_PER_SLICE = 512  # looked up in RAM between two breaths of the event loop
 SERVED_ROWS_PER_SLICE = 8  # rows read from the store between two breaths of the event loop
 
