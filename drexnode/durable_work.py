@@ -2,7 +2,8 @@
 
 Promises: work is done one after another in the order it was given; a vote's answer comes only after journal
 and watermark hold it; what waits for a height that is decided meanwhile is dropped, so the queue is bounded
-by the rounds of one height. A signer that answers nothing for so long that the bound is reached stops the
+by the rounds of one height; that it is decided goes with the next work, since it alone is not worth waking
+the thread. A signer that answers nothing for so long that the bound is reached stops the
 node, as a failed disk does.
 """
 
@@ -72,7 +73,9 @@ class DurableWork:
         """Queue work. Raises `StorageFailure` (SIGNER_STALLED) when too much waits."""
         if isinstance(work, HeightDecided):
             self._waiting = deque(kept for kept in self._waiting if not _is_over(kept, work.height))
-        elif len(self._waiting) >= DRIVER_DURABLE_QUEUE:
+            self._waiting.append(work)
+            return
+        if len(self._waiting) >= DRIVER_DURABLE_QUEUE:
             message = f"{len(self._waiting)} votes wait for the signer: check its disk, then restart the node"
             raise StorageFailure("SIGNER_STALLED", message)
         self._waiting.append(work)

@@ -1,7 +1,7 @@
 """The engine's timers on trio's clock: one of each kind, never dropped, whatever queue is full.
 
-A single task sleeps until the nearest deadline. Setting a timer again replaces it; an expired one is handed
-to the callback in the same trio thread.
+A single task sleeps until the nearest deadline, and is woken for a nearer one alone. Setting a timer again
+replaces it; an expired one is handed to the callback in the same trio thread.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ class Timers:
         self._expired = expired
         self._deadlines: dict[TimerKind, tuple[float, Timer]] = {}
         self._changed = trio.Event()
+        self._wakes_at = math.inf  # no later than the nearest deadline
 
     def set(self, timer: Timer, delay_ms: int) -> None:
         """Start the timer of this kind anew: it expires after `delay_ms`."""
-        self._deadlines[timer.kind] = (trio.current_time() + delay_ms / 1000, timer)
-        self._changed.set()
+        deadline = trio.current_time() + delay_ms / 1000
+        self._deadlines[timer.kind] = (deadline, timer)
+        if deadline < self._wakes_at:
+            self._changed.set()
 
     def cancel(self, kind: TimerKind) -> None:
         """Stop the timer of this kind, if one runs."""
@@ -35,8 +38,8 @@ class Timers:
         """Expire timers until cancelled."""
         while True:
             self._changed = trio.Event()
-            nearest = min((deadline for deadline, _ in self._deadlines.values()), default=math.inf)
-            with trio.move_on_at(nearest):
+            self._wakes_at = min((deadline for deadline, _ in self._deadlines.values()), default=math.inf)
+            with trio.move_on_at(self._wakes_at):
                 await self._changed.wait()
             self._expire_due(trio.current_time())
 

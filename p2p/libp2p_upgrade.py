@@ -8,6 +8,7 @@ multiplexer exists. Whatever a stranger sends ends in `HandshakeFailed`; it can 
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ class RawPipe(IRawConnection):  # type: ignore[misc]
             raise ConnectionClosedError(f"a read of {n} bytes")
         while len(self._buffer) < n:
             try:
-                piece = await self._stream.receive_some(_SOCKET_READ_BYTES)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                piece = await self._receive()
+            except (OSError, trio.ClosedResourceError) as error:
                 self.has_ended = True
                 raise ConnectionClosedError(str(error)) from None
             if not piece:
@@ -79,11 +80,34 @@ class RawPipe(IRawConnection):  # type: ignore[misc]
         del self._buffer[:n]
         return data
 
+    async def _receive(self) -> bytes:
+        """What is there, once something is: trio's own way tries in vain before it waits."""
+        while True:
+            await trio.lowlevel.wait_readable(self._descriptor())
+            try:
+                return os.read(self._descriptor(), _SOCKET_READ_BYTES)
+            except BlockingIOError:
+                continue
+
+    def _descriptor(self) -> int:
+        if (descriptor := self._stream.socket.fileno()) < 0:
+            raise trio.ClosedResourceError("this connection was closed here")
+        return descriptor
+
     async def write(self, data: bytes) -> None:
+        """No checkpoint when the kernel takes all at once."""
         try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            sent = self._send_now(data)
+            if sent < len(data):
+                await self._stream.send_all(data[sent:])
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionClosedError(str(error)) from None
+
+    def _send_now(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor(), data)
+        except BlockingIOError:
+            return 0
 
     async def close(self) -> None:
         self.kill()
@@ -132,7 +156,8 @@ class NoisePipe:
             raise ChannelClosed(str(error)) from None
 
     async def send(self, data: bytes) -> None:
-        """Encrypt and write one message (≤ 65,519 bytes). Raises `ChannelClosed`."""
+        """Encrypt and write one message (≤ 65,519 bytes); no checkpoint when the kernel takes it at once.
+        Raises `ChannelClosed`."""
         sealed = self._encrypt(data)
         try:
             await self._raw.write(len(sealed).to_bytes(2, "big") + sealed)

@@ -56,7 +56,7 @@ class SecureChannel(Protocol):
         """Some bytes, never none. Raises `ChannelClosed`."""
 
     async def send(self, data: bytes) -> None:
-        """Write all (≤ `YAMUX_BATCH_BYTES`). Raises `ChannelClosed`."""
+        """Write all (≤ `YAMUX_BATCH_BYTES`). Raises `ChannelClosed`. It need not be a checkpoint."""
 
     def kill(self) -> None:
         """Close the socket at once; both directions then raise."""
@@ -191,6 +191,8 @@ class YamuxSession:
                 return
             self._sending = False
             self.bytes_out += len(batch)
+            if len(batch) >= _MIN_DATA:  # a small one leaves without a turn of the event loop
+                await trio.lowlevel.checkpoint()
 
     def _next_batch(self) -> bytes:
         """Control frames, then streams by urgency, until the batch is full. Empty when nothing may go."""

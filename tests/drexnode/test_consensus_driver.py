@@ -65,7 +65,10 @@ async def test_a_restarted_validator_votes_again_and_every_validator_restarted_g
         quorum.assert_one_chain()
 
 
-async def test_a_block_found_ok_becomes_durable_while_votes_travel(tmp_path: Path) -> None:
+async def test_a_block_found_ok_becomes_durable_while_votes_travel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drexnode.consensus_driver.STORED_AHEAD_TRANSACTIONS", 3)
     document = genesis_document(outputs=40)
     async with open_quorum(tmp_path, document, 0, 3) as quorum:  # no quorum: nobody may COMMIT
         chain = Chain(quorum.members[0].finalizer, document)
@@ -77,8 +80,11 @@ async def test_a_block_found_ok_becomes_durable_while_votes_travel(tmp_path: Pat
         assert all(member.height == 0 for member in quorum.members.values())
 
 
-async def test_a_height_without_end_stores_a_few_blocks_and_no_more(tmp_path: Path) -> None:
+async def test_a_height_without_end_stores_a_few_blocks_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One valid block of 16 MiB a round, for a day of rounds of 30 s, was 46 GB."""
+    monkeypatch.setattr("drexnode.consensus_driver.STORED_AHEAD_TRANSACTIONS", 1)
     document = genesis_document(outputs=40)
     async with open_quorum(tmp_path, document, 0) as quorum:
         member = quorum.members[0]

@@ -140,6 +140,17 @@ async def test_the_signer_is_never_called_on_the_event_loop(tmp_path: Path) -> N
         assert threading.get_ident() not in bench.signer.threads
 
 
+async def test_a_decided_height_goes_with_the_next_work(tmp_path: Path) -> None:
+    async with open_bench(tmp_path) as bench:
+        bench.work.put(HeightDecided(1))
+        bench.work.put(HeightDecided(2))
+        await trio.sleep(0.05)
+        assert bench.signer.calls == []
+        bench.work.put(Persist(1, vote(3)))
+        await bench.settle(2)
+        assert bench.signer.calls == [2, vote(3)]
+
+
 async def test_a_refused_vote_is_answered(tmp_path: Path) -> None:
     async with open_bench(tmp_path) as bench:
         bench.signer.refuses = True
@@ -152,7 +163,7 @@ async def test_a_refused_vote_is_answered(tmp_path: Path) -> None:
 
 async def test_a_vote_is_answered_before_what_follows_it_is_written(tmp_path: Path) -> None:
     async with open_bench(tmp_path, is_open=False) as bench:
-        bench.work.put(HeightDecided(0))
+        bench.work.put(LeaveQuarantine())
         await trio.sleep(0.05)  # the thread waits at the gate
         block = a_block(tmp_path)
         bench.work.put(Persist(1, vote(1)))
