@@ -73,8 +73,10 @@ from p2p.transport import PeerEventKind, PeerId, Transport
 from primitives.keys import SigningKey, verify
 from primitives.limits import MAX_REGISTERED_NODES, PUSH_AFTER_MS, PUSH_BYTES, SYNC_PATIENCE_MS, WAKE_BYTES
 
-# Young objects, then collections of a younger generation, before a generation is collected.
-COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+# Young objects, then collections of a younger generation, before a generation is collected. A loaded node has
+# 100,000 that their reference counts will free: with a lower bound it walks them, 10 to 36 ms at a time, for
+# nothing.
+COLLECTOR_THRESHOLDS = (200_000, 20, 50)
 SEEN_AT_TIP_BLOCKS = 5  # so far behind, a candidate still counts as being at the tip
 _log = get_logger("node")
 
