@@ -492,6 +492,23 @@ async def test_who_waits_for_a_fuller_block_hears_when_something_is_judged(tmp_p
         assert desk.admission.has_work
 
 
+async def test_a_block_under_discussion_goes_first_and_what_it_verified_is_not_verified_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_desk(tmp_path) as desk:
+        transfers = desk.chain.transfers(5)
+        async with trio.open_nursery() as nursery:
+            with desk.finalizer.right_of_way.urgent():
+                nursery.start_soon(desk.submit, *transfers)
+                for _ in range(20):
+                    await trio.lowlevel.checkpoint()
+                assert desk.verifier.verified == 0  # what was submitted waits
+                await desk.admission.verify_bodies(transfers)
+                assert desk.verifier.verified == 5
+        assert all(desk.admission.state_of(transfer.txid).status == "PENDING" for transfer in transfers)
+        assert desk.verifier.verified == 5
+
+
 async def test_what_waits_long_is_checked_again_and_leaves_if_it_no_longer_may(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as desk:
         [transfer] = desk.chain.transfers(1)
