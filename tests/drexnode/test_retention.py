@@ -15,13 +15,16 @@ import trio
 from drexnode.config import ConfigError, NodeConfig, StorageSection, parse_retention
 from drexnode.maintenance import Maintenance
 from drexnode.retention import Retention, check_retention
+from ledger.genesis import chain_id_of
 from primitives.errors import DrexError
 from storage import failpoints
 from storage import prune as pruning
+from storage.chain_store import open_chain_store
 from storage.layout import META_PRUNED
 from storage.leveldb import Database
-from storage.queries import QueryError
+from storage.queries import ChainQueries, QueryError
 from tests.drexnode.chain import Chain, genesis_document, open_finalizer
+from tests.drexnode.homes import DOCUMENT as DOCUMENT_OF_HOMES
 from tests.drexnode.homes import done, grow, make_home, refused
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +99,23 @@ def test_the_command_prunes_a_stopped_node_that_is_whole_afterwards(tmp_path: Pa
     assert done("inspect", "block", 8, "--home", home)["height"] == 8
     assert refused("inspect", "block", 7, "--home", home) == (8, "BLOCK_PRUNED")
     assert refused("prune", "--keep", 1, "--home", home) == (8, "PRUNE_TOO_FEW")
+
+
+def test_the_command_gives_the_room_of_pruned_bodies_back(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    grow(home, 12)
+    chain_id = chain_id_of(DOCUMENT_OF_HOMES)
+    store = open_chain_store(home / "data" / "chain", chain_id, hot_set_bytes=1 << 20)
+    stored = [ChainQueries(store, chain_id).block(height) for height in (3, 9)]
+    store.close()
+    gone, kept = (block.transactions[0] for block in stored if block is not None)
+
+    def files_with(body: bytes) -> int:
+        return sum(body in path.read_bytes() for path in (home / "data" / "chain").iterdir())
+
+    assert files_with(gone) == files_with(kept) == 1
+    done("prune", "--keep", 5, "--home", home)
+    assert (files_with(gone), files_with(kept)) == (0, 1)
 
 
 async def test_an_archive_does_not_start_on_data_that_was_pruned(tmp_path: Path) -> None:
