@@ -47,12 +47,12 @@ def apply_transaction(view: StateView, transaction: Transaction, context: BlockC
 
     Raises `InvalidTransaction` with a code of `ledger/codes.py` and leaves the view as it was.
     """
-    mark = view.savepoint()
+    view.savepoint()
     try:
         check_validity(transaction, context)
         _APPLY[transaction.body.kind](view, transaction, context)
     except BaseException:
-        view.rollback(mark)
+        view.rollback()
         raise
 
 

@@ -123,11 +123,9 @@ def build_block(
             if misfits >= BUILDER_MISFITS or room.is_full():
                 break
             continue
-        mark = view.savepoint()
         try:
             apply_transaction(view, transaction, at)
         except InvalidTransaction as error:
-            view.rollback(mark)
             refused.append(Refusal(transaction, error))
         else:
             room.take(transaction)

@@ -127,7 +127,7 @@ def check_outputs_held(view: StateView, body: Body, flow: Flow, shown: dict[byte
 def write_flow(view: StateView, txid: bytes, body: Body, flow: Flow) -> None:
     """Delete the inputs, insert the outputs, and bring the balances along."""
     for key in flow.input_keys:
-        view.put(key, None)
+        view.replace(key, view.get(key), None)
     for index, output in enumerate(body.outputs):
         made = output.lock + output.value.to_bytes(8, "big") + output.asset.encode()
         view.replace(OUTPUT + txid + index.to_bytes(4, "big"), None, made)  # a new txid: nothing was there

@@ -18,7 +18,8 @@ from ledger import codes
 from ledger.mempool_order import fair_order
 from ledger.refusals import Refusals, Rejection
 from ledger.slices import Slices
-from ledger.transaction import OutPoint, Transaction
+from ledger.state import output_key
+from ledger.transaction import OutPoint, Transaction, keep_plan
 from primitives.limits import (
     MEMPOOL_FINALISED_PER_SLICE,
     MEMPOOL_MAX_ANCESTORS,
@@ -26,6 +27,7 @@ from primitives.limits import (
     MEMPOOL_MAX_TRANSACTIONS,
     MEMPOOL_PARTICIPANT_BYTES,
     MEMPOOL_PARTICIPANT_TRANSACTIONS,
+    MEMPOOL_PLANS,
     MEMPOOL_RECHECK_BLOCKS,
 )
 
@@ -89,8 +91,8 @@ class Mempool:
         self.refusals = Refusals()
         self.size_bytes = 0
         self._entries: dict[bytes, Entry] = {}
-        self._txid_of: dict[bytes, bytes] = {}  # wtxid -> txid
-        self._spender: dict[OutPoint, bytes] = {}  # outpoint -> txid of the entry that spends it
+        self._by_wtxid: dict[bytes, Entry] = {}
+        self._spender: dict[bytes, Entry] = {}  # state key of an output -> the entry that spends it
         self._shares: dict[str, _Share] = {}
         self._expiring: dict[int, set[bytes]] = {}  # valid_until -> txids
         self._expiries: list[int] = []  # heap of every valid_until that has or had a set
@@ -108,13 +110,13 @@ class Mempool:
 
     def get_by_wtxid(self, wtxid: bytes) -> Transaction | None:
         """The entry with exactly this witness, or None."""
-        txid = self._txid_of.get(wtxid)
-        return None if txid is None else self._entries[txid].transaction
+        entry = self._by_wtxid.get(wtxid)
+        return None if entry is None else entry.transaction
 
     def spender_of(self, outpoint: OutPoint) -> Transaction | None:
         """The entry that spends `outpoint`, or None."""
-        txid = self._spender.get(outpoint)
-        return None if txid is None else self._entries[txid].transaction
+        entry = self._spender.get(output_key(outpoint.txid, outpoint.index))
+        return None if entry is None else entry.transaction
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Transactions and bytes of each participant that has any, ascending by its name."""
@@ -139,6 +141,7 @@ class Mempool:
                 self._insert(transaction, participant, now_ms, height)
                 report.added.append(transaction)
             else:
+                keep_plan(transaction, None)
                 report.refused.append(self.refusals.add(transaction, *problem, now_ms))
         return report
 
@@ -184,17 +187,20 @@ class Mempool:
 
         The order is taken at the first call of `next`; what leaves the pool meanwhile is left out."""
         queues = {name: list(share.entries.values()) for name, share in self._shares.items()}
-        given: set[bytes] = set()
+        given: set[bytes] = set()  # of those with children: only they are given before their turn
         for entry in fair_order(queues, height):
             txid = entry.transaction.txid
-            if txid in given or txid not in self._entries:
+            if txid not in self._entries:
                 continue
+            if entry.children is not None:
+                if txid in given:
+                    continue
+                given.add(txid)
             if entry.parents:
                 for parent in self.ancestors(entry.transaction) or ():
                     if parent.txid not in given:
                         given.add(parent.txid)
                         yield parent
-            given.add(txid)
             yield entry.transaction
 
     def finalise(
@@ -203,22 +209,25 @@ class Mempool:
         """A block of `height` is final: its transactions leave, and with a code all that conflicts with them
         (TX_DOUBLE_SPEND) or can enter no later block (TX_EXPIRED). Sliced; nothing may be added meanwhile
         that was not checked on the new tip."""
+        strangers: list[Transaction] = []  # what was no entry may conflict with one
         for count, transaction in enumerate(transactions, 1):
             entry = self._entries.get(transaction.txid)
-            if entry is not None:
+            if entry is None:
+                strangers.append(transaction)
+            else:
                 self._remove(entry)
             if self.refusals:
                 self.refusals.clear(transaction.wtxid)
             if count % MEMPOOL_FINALISED_PER_SLICE == 0:
                 yield
         rejections: list[Rejection] = []
-        for count, transaction in enumerate(transactions, 1):
-            for place, outpoint in enumerate(transaction.body.inputs):
-                loser = self._spender.get(outpoint)
+        for count, transaction in enumerate(strangers, 1):
+            for place, key in enumerate(_input_keys(transaction)):
+                loser = self._spender.get(key)
                 if loser is not None:
                     winner = transaction.txid.hex()
                     message = f"an input was spent by {winner} (its input {place}) at height {height}"
-                    rejections += self._refuse(loser, codes.DOUBLE_SPEND, message, now_ms)
+                    rejections += self._refuse(loser.transaction.txid, codes.DOUBLE_SPEND, message, now_ms)
             if count % MEMPOOL_FINALISED_PER_SLICE == 0:
                 yield
         while self._expiries and self._expiries[0] <= height:
@@ -231,7 +240,7 @@ class Mempool:
 
     def refuse(self, transaction: Transaction, code: str, message: str, now_ms: int) -> list[Rejection]:
         """The rules refuse `transaction` now: it leaves with all that builds on it, and is remembered."""
-        if transaction.wtxid in self._txid_of:
+        if transaction.wtxid in self._by_wtxid:
             return self._refuse(transaction.txid, code, message, now_ms)
         return [self.refusals.add(transaction, code, message, now_ms)]
 
@@ -254,10 +263,11 @@ class Mempool:
         body = transaction.body
         if body.valid_until and body.valid_until <= height:
             return codes.EXPIRED, f"valid until {body.valid_until}, the next block is {height + 1}"
-        for place, outpoint in enumerate(body.inputs):
-            spender = self._spender.get(outpoint)
+        for place, key in enumerate(_input_keys(transaction)):
+            spender = self._spender.get(key)
             if spender is not None:
-                return codes.DOUBLE_SPEND, f"input {place} is spent by {spender.hex()}, which is pending"
+                name = spender.transaction.txid.hex()
+                return codes.DOUBLE_SPEND, f"input {place} is spent by {name}, which is pending"
         share = self._shares.get(participant)
         if share is not None and (
             len(share.entries) >= self.limits.participant_transactions
@@ -297,9 +307,9 @@ class Mempool:
         txid, body = transaction.txid, transaction.body
         entry = Entry(transaction, participant, now_ms, height)
         self._entries[txid] = entry
-        self._txid_of[transaction.wtxid] = txid
-        for outpoint in body.inputs:
-            self._spender[outpoint] = txid
+        self._by_wtxid[transaction.wtxid] = entry
+        for key in _input_keys(transaction):
+            self._spender[key] = entry
         parents = self._parents_of(transaction)
         if parents:
             entry.parents = parents
@@ -322,8 +332,12 @@ class Mempool:
             self._expiring[body.valid_until].add(txid)
         if self.refusals:
             self.refusals.clear(transaction.wtxid)
+        if transaction.plan is not None and len(self._entries) > MEMPOOL_PLANS:
+            keep_plan(transaction, None)
 
     def _parents_of(self, transaction: Transaction) -> tuple[bytes, ...]:
+        if transaction.plan is not None:  # all that it spends is final
+            return ()
         entries, inputs = self._entries, transaction.body.inputs
         if len(inputs) == 1:
             txid = inputs[0].txid
@@ -350,9 +364,9 @@ class Mempool:
         transaction = entry.transaction
         txid, body = transaction.txid, transaction.body
         del self._entries[txid]
-        del self._txid_of[transaction.wtxid]
-        for outpoint in body.inputs:
-            del self._spender[outpoint]
+        del self._by_wtxid[transaction.wtxid]
+        for key in _input_keys(transaction):
+            del self._spender[key]
         for child in entry.children or ():
             other = self._entries[child]
             other.parents = tuple(parent for parent in other.parents if parent != txid)
@@ -372,3 +386,12 @@ class Mempool:
             expiring.discard(txid)
             if not expiring:
                 del self._expiring[body.valid_until]
+        keep_plan(transaction, None)
+
+
+def _input_keys(transaction: Transaction) -> Iterable[bytes]:
+    """The state key of each output that is spent, in the order of the inputs."""
+    plan = transaction.plan
+    if plan is not None:
+        return plan.spent
+    return [output_key(point.txid, point.index) for point in transaction.body.inputs]

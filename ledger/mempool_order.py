@@ -46,7 +46,7 @@ def fair_order(queues: Mapping[str, Sequence[E]], height: int) -> Iterator[E]:
     start = height % len(names)
     turns = [(0, turn, name) for turn, name in enumerate(names[start:] + names[:start])]
     waiting = {name: iter(queues[name]) for name in names}
-    while turns:
+    while len(turns) > 1:
         used, turn, name = turns[0]
         entry = next(waiting[name], None)
         if entry is None:
@@ -54,3 +54,4 @@ def fair_order(queues: Mapping[str, Sequence[E]], height: int) -> Iterator[E]:
             continue
         heapq.heapreplace(turns, (used + room_of(entry.transaction), turn, name))
         yield entry
+    yield from waiting[turns[0][2]]  # nobody is left to share with

@@ -7,15 +7,19 @@ The first byte of a key is its category; layouts are written byte by byte in doc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 from ledger.slices import Slices, finish
 from primitives.errors import InvariantViolation
 
 if TYPE_CHECKING:
     from ledger.assets import AssetRecord
+    from ledger.transaction import Transaction
 
 # Categories: the first byte of every key.
 OUTPUT = b"o"  # + txid(32) + index(4)              -> lock(32) + amount(8) + asset name
@@ -46,6 +50,7 @@ AMOUNT_BYTES = 8
 LOCK_BYTES = 32
 
 Change = tuple[bytes | None, bytes | None]  # old value, new value; None = no entry
+_UNCHANGED: Change = (b"", b"")
 
 
 class StateReader(Protocol):
@@ -74,8 +79,7 @@ class StateDelta:
     @staticmethod
     def of(changes: Mapping[bytes, Change]) -> StateDelta:
         """Sort `changes` out. Raises `InvariantViolation` (OUTPUT_CHANGED)."""
-        old = {key: change[0] for key, change in changes.items()}
-        return finish(_sort_out(old, {key: change[1] for key, change in changes.items()}, len(changes) + 1))
+        return finish(_sort_out(dict(changes), len(changes) + 1))
 
 
 class UnspentOutput(NamedTuple):
@@ -113,6 +117,7 @@ def read_balance(reader: StateReader, lock: bytes, asset: str) -> int:
 
 
 RULE_CATEGORIES = (ASSET, FLOOR, LOCK, WALLET)
+_RULES = b"".join(RULE_CATEGORIES)
 
 
 class AssetFacts:
@@ -132,110 +137,159 @@ class AssetFacts:
 
 class RuleFacts(dict[bytes, AssetFacts]):
     """Asset name -> what plain transfers found out about it. `locks` counts what all of them keep: dropping
-    it must not hold the event loop."""
+    it must not hold the event loop. `era` names the rules it is true of: a transfer's plan keeps it."""
 
-    locks = 0
+    def __init__(self) -> None:
+        self.locks = 0
+        self.era = object()
 
     def forget(self) -> None:
-        """Begin anew, for everyone who shares it."""
+        """Begin anew, for everyone who shares it. The rules are still the same."""
         self.clear()
         self.locks = 0
 
 
-_ABSENT = b"\x00a key that the overlay has not seen"  # None already says that there is no entry
+class TransferPlan(msgspec.Struct, frozen=True, gc=False):
+    """A plain transfer, worked out. It is right on any state that holds what it spends while the rules are
+    those of `era`: what an output holds never changes. Nothing in it is visited by the collector of cycles:
+    thousands wait in the pool."""
+
+    spent: dict[bytes, bytes]  # key of each input -> the output's entry
+    gains: dict[bytes, int]  # what each lock receives, less what it pays
+    era: object  # `RuleFacts.era` of the rules it was checked against
+    lock: bytes  # who pays
+    asset: bytes
 
 
 class StateView:
-    """Reads through to a base and keeps writes to itself, with savepoints.
+    """Reads through to a base and keeps writes to itself, with one savepoint.
 
     One owner at a time: it is not meant for concurrent use. Memory is bounded by what one block touches.
     `facts` (asset name -> what was found out) begins as the base's, should it keep any (`shared_facts`), and
-    is the view's own and empty after every `put` and `rollback`: rules are written by no other way.
+    is the view's own and empty after every `put` of an entry that rules consist of.
     """
 
-    __slots__ = ("_base", "_current", "_log", "_old", "facts")
+    __slots__ = ("_base_get", "_changes", "_facts_before", "_log", "_read", "facts")
 
     def __init__(self, base: StateReader) -> None:
-        self._base = base
-        self._current: dict[bytes, bytes | None] = {}  # every key read or written, as it is now
-        self._old: dict[bytes, bytes | None] = {}  # the base's value of every key written
-        self._log: list[tuple[bytes, bytes | None, bool]] = []  # undo: key, value before, first write of it
+        self._base_get = base.get
+        self._changes: dict[bytes, Change] = {}  # of every key written: the base's value, and that of now
+        self._read: dict[bytes, bytes | None] = {}  # what the base answered to `get`
+        self._log: list[tuple[bytes, Change | None]] = []  # undo: key, its change before
         shared: RuleFacts | None = getattr(base, "shared_facts", None)
-        self.facts = RuleFacts() if shared is None else shared
+        self.facts = self._facts_before = RuleFacts() if shared is None else shared
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key` after the writes so far, or None."""
-        value = self._current.get(key, _ABSENT)
-        if value is _ABSENT:
-            value = self._current[key] = self._base.get(key)
-        return value
+        change = self._changes.get(key)
+        if change is not None:
+            return change[1]
+        read = self._read
+        if key not in read:
+            read[key] = self._base_get(key)
+        return read[key]
 
     def peek(self, key: bytes) -> bytes | None:
         """`get` without remembering the answer: for keys that are read once."""
-        value = self._current.get(key, _ABSENT)
-        return self._base.get(key) if value is _ABSENT else value
+        change = self._changes.get(key)
+        return self._base_get(key) if change is None else change[1]
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Write `value` under `key`; None deletes."""
-        self.facts = RuleFacts()
+        if key[0] in _RULES:
+            self.facts = RuleFacts()
         self.replace(key, self.get(key), value)
 
     def replace(self, key: bytes, before: bytes | None, value: bytes | None) -> None:
         """`put` of an output or balance for a caller that has read `before` under `key`, or knows that there
         is no entry (None)."""
-        if key in self._old:
-            self._log.append((key, before, False))
-        else:
-            self._old[key] = before
-            self._log.append((key, before, True))
-        self._current[key] = value
+        change = self._changes.get(key)
+        self._log.append((key, change))
+        self._changes[key] = (before if change is None else change[0], value)
 
     def delete(self, key: bytes) -> None:
         """Remove the entry of `key`, if any."""
         self.put(key, None)
 
-    def savepoint(self) -> int:
-        """A mark to which `rollback` can return."""
-        return len(self._log)
+    def fits(self, plan: TransferPlan) -> bool:
+        """True when all that `plan` spends lies there, and the rules are those it was checked against."""
+        if plan.era is not self.facts.era:
+            return False
+        changes, base_get = self._changes, self._base_get
+        for key, entry in plan.spent.items():
+            change = changes.get(key)
+            if (base_get(key) if change is None else change[1]) != entry:
+                return False
+        return True
 
-    def rollback(self, mark: int) -> None:
-        """Undo every write after `mark`, as if it had never been."""
-        self.facts = RuleFacts()
-        while len(self._log) > mark:
-            key, before, first = self._log.pop()
-            self._current[key] = before
-            if first:
-                del self._old[key]
+    def carry_out(self, plan: TransferPlan, transaction: Transaction) -> None:
+        """Write what `transaction` does by its plan, which `fits`: the same as `replace` one by one."""
+        changes, log, number = self._changes, self._log, int.from_bytes
+        for key, entry in plan.spent.items():
+            change = changes.get(key)
+            log.append((key, change))
+            changes[key] = (entry if change is None else change[0], None)
+        head, asset = OUTPUT + transaction.txid, plan.asset
+        for index, output in enumerate(transaction.body.outputs):  # a new txid: nothing was there
+            key = head + index.to_bytes(4, "big")
+            log.append((key, None))
+            changes[key] = (None, output.lock + output.value.to_bytes(AMOUNT_BYTES, "big") + asset)
+        for lock, gain in plan.gains.items():
+            if not gain:
+                continue
+            key = BALANCE + lock + asset
+            change = changes.get(key)
+            log.append((key, change))
+            before = self._base_get(key) if change is None else change[1]
+            balance = gain if before is None else number(before, "big") + gain
+            after = balance.to_bytes(AMOUNT_BYTES, "big") if balance else None
+            changes[key] = (before if change is None else change[0], after)
+
+    def savepoint(self) -> None:
+        """What was written so far stays: the next `rollback` comes back to here."""
+        self._log.clear()
+        self._facts_before = self.facts
+
+    def rollback(self) -> None:
+        """Undo every write since the last savepoint, as if it had never been."""
+        while self._log:
+            key, change = self._log.pop()
+            if change is None:
+                del self._changes[key]
+            else:
+                self._changes[key] = change
+        self.facts = self._facts_before
 
     def spent_here(self, key: bytes) -> bool:
         """True when this view removed the entry under `key`, its own or the base's."""
-        return key in self._old and self._current[key] is None
+        return self._changes.get(key, _UNCHANGED)[1] is None
 
     def delta(self) -> StateDelta:
         """What the view changed so far, without entries that ended where they began."""
-        return finish(self.delta_in_slices(len(self._old) + 1))
+        return StateDelta.of(self._changes)
 
     def delta_in_slices(self, keys_per_slice: int) -> Slices[StateDelta]:
-        """`delta` that yields every so many keys; nothing may be written meanwhile."""
-        return _sort_out(self._old, self._current, keys_per_slice)
+        """`delta` that yields every so many keys, and makes the view's own writes its `changes`: the view has
+        done its work, nothing may be written to it any more."""
+        return _sort_out(self._changes, keys_per_slice)
 
 
-def _sort_out(
-    old: Mapping[bytes, bytes | None], current: Mapping[bytes, bytes | None], keys_per_slice: int
-) -> Slices[StateDelta]:
-    """The delta from `old` to `current` of the keys in `old`: one look at each entry for all who need it."""
-    changes: dict[bytes, Change] = {}
+def _sort_out(changes: dict[bytes, Change], keys_per_slice: int) -> Slices[StateDelta]:
+    """The delta of `changes`, from which goes what ended where it began: one look at each entry for all who
+    need it."""
     made: list[tuple[bytes, bytes]] = []
     gone: list[tuple[bytes, bytes]] = []
     balances: list[bytes] = []
     others: list[bytes] = []
+    unchanged: list[bytes] = []
     sums: dict[bytes, int] = {}
     number = int.from_bytes
-    for count, (key, before) in enumerate(old.items(), 1):
-        after = current[key]
-        if before != after:
-            changes[key] = (before, after)
-            if (category := key[0]) == _BALANCE:
+    items = iter(changes.items())
+    while part := list(itertools.islice(items, keys_per_slice)):
+        for key, (before, after) in part:
+            if before == after:
+                unchanged.append(key)
+            elif (category := key[0]) == _BALANCE:
                 balances.append(key)
             elif category != _OUTPUT:
                 others.append(key)
@@ -249,6 +303,7 @@ def _sort_out(
                 sums[asset] = sums.get(asset, 0) - number(before[32:40], "big")
             else:
                 raise InvariantViolation("OUTPUT_CHANGED", f"output {key[1:].hex()} was overwritten")
-        if count % keys_per_slice == 0:
-            yield
+        yield
+    for key in unchanged:
+        del changes[key]
     return StateDelta(changes, made, gone, balances, others, sums)

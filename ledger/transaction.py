@@ -17,6 +17,7 @@ from msgspec import Meta
 from ledger import codes
 from ledger.locks import Bytes32, Condition, Height
 from ledger.payloads import PAYLOAD_TYPES, Kind, Payload
+from ledger.state import TransferPlan
 from primitives.codec import Record, encode
 from primitives.errors import DecodeError
 from primitives.hashing import tagged_hasher
@@ -70,7 +71,7 @@ class Witness(Record, frozen=True):
     preimages: tuple[bytes, ...]
 
 
-class Transaction(msgspec.Struct, frozen=True, gc=False):
+class Transaction(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A decoded transaction. Equal wtxids mean equal bytes on one chain."""
 
     body: Body
@@ -79,6 +80,14 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     txid: bytes
     wtxid: bytes
     raw: bytes
+    plan: TransferPlan | None = None
+    """What admission worked out, for the block that will hold it: see `keep_plan`. No part of its value."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transaction) and self.wtxid == other.wtxid
+
+    def __hash__(self) -> int:
+        return hash(self.wtxid)
 
     @property
     def kind(self) -> Kind:
@@ -98,6 +107,11 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     def outpoint(self, index: int) -> OutPoint:
         """The name of this transaction's output `index`."""
         return OutPoint(self.txid, index)
+
+
+def keep_plan(transaction: Transaction, plan: TransferPlan | None) -> None:
+    """Keep a plan with its transaction, or (None) let it go: the one thing about it that may change."""
+    msgspec.structs.force_setattr(transaction, "plan", plan)
 
 
 _decode_wire = msgspec.msgpack.Decoder(tuple[Body, Witness], strict=True).decode

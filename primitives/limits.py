@@ -257,6 +257,7 @@ MEMPOOL_MAX_TRANSACTIONS = 50_000
 MEMPOOL_MAX_BYTES = 64 * MIB
 MEMPOOL_PARTICIPANT_TRANSACTIONS = 25_000
 MEMPOOL_PARTICIPANT_BYTES = 32 * MIB
+MEMPOOL_PLANS = 16_384  # entries that keep what admission worked out for their block: 1 KB each
 MEMPOOL_MAX_ANCESTORS = 32  # unconfirmed transactions that one may build on
 MEMPOOL_FINALISED_PER_SLICE = 100
 MEMPOOL_RECHECK_BLOCKS = 10  # an entry is checked again after this many blocks

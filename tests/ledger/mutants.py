@@ -17,6 +17,7 @@ from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from tests.ledger import test_invariants as properties
+from tests.ledger import test_transfer_plan as plans
 
 Property = Callable[[], None]
 
@@ -41,6 +42,7 @@ AUTHORITY: Property = properties.test_nobody_without_authority_changes_anything
 ONCE: Property = properties.test_no_authorised_act_applies_twice
 REFUSED: Property = properties.test_a_refused_transaction_changes_nothing
 REPLAY: Property = properties.test_replay_from_genesis_gives_the_same_state
+PLANNED: Property = plans.test_a_plan_kept_while_others_spend_and_change_the_rules_never_serves_wrongly
 
 MUTANTS = (
     Mutant(
@@ -60,8 +62,8 @@ MUTANTS = (
     Mutant(
         "balances follow the outputs (short way)",
         "ledger.plain_transfer",
-        "    gains[lock] = gains.get(lock, 0) - total\n",
-        "    gains.pop(lock, None)\n",
+        "    gains = {lock: -total}\n",
+        "    gains = {}\n",
         SUPPLY,
     ),
     Mutant(
@@ -117,16 +119,30 @@ MUTANTS = (
     Mutant(
         "spent outputs are removed",
         "ledger.flows",
-        "        view.put(key, None)",
+        "        view.replace(key, view.get(key), None)",
         "        pass",
         SPENT_ONCE,
     ),
     Mutant(
         "spent outputs are removed (short way)",
-        "ledger.plain_transfer",
-        "        replace(key, value, None)",
-        "        pass",
+        "ledger.state",
+        "changes[key] = (entry if change is None else change[0], None)",
+        "changes[key] = (entry, entry)",
         SPENT_ONCE,
+    ),
+    Mutant(
+        "a kept plan is of the rules that are in force",
+        "ledger.state",
+        "        if plan.era is not self.facts.era:",
+        "        if False:",
+        PLANNED,
+    ),
+    Mutant(
+        "a kept plan spends what lies there",
+        "ledger.state",
+        "            if (base_get(key) if change is None else change[1]) != entry:",
+        "            if False:",
+        PLANNED,
     ),
     Mutant(
         "an input is listed once",
@@ -229,7 +245,7 @@ MUTANTS = (
     Mutant(
         "every input's lock is the signer's (short way)",
         "ledger.plain_transfer",
-        " or value[:32] != lock or ",
+        " or entry[:32] != lock or ",
         " or ",
         AUTHORITY,
     ),
@@ -285,16 +301,12 @@ MUTANTS = (
         "    if False:",
         ONCE,
     ),
-    Mutant(
-        "a refusal is rolled back", "ledger.apply", "        view.rollback(mark)", "        pass", REFUSED
-    ),
+    Mutant("a refusal is rolled back", "ledger.apply", "        view.rollback()", "        pass", REFUSED),
     Mutant(
         "a rollback restores every key",
         "ledger.state",
-        "            self._current[key] = before\n",
-        "            self._current[key] = before if first else value\n".replace(
-            "value", "self._current[key]"
-        ),
+        "                self._changes[key] = change\n",
+        "                pass\n",
         REFUSED,
     ),
     Mutant(
